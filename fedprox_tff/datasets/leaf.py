@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any federation in the JSON layout of LEAF (Caldas et al., arXiv:1812.01097), which FedProx's own data are in too.
+
+A folder `train` and a folder `test`, each with one or more .json files of
+
+  {"users": [u, ...], "num_samples": [n_u, ...], "user_data": {u: {"x": [...], "y": [...]}, ...}}
+
+Other keys are not read. Features must be numbers in the same nested shape for every example, and stay in that shape: a
+flat image stays flat. Labels must be whole numbers from 0. Users come in the order of the files, the files in that of
+their names, and a user's examples are for training or testing as the files say. A user without test examples is kept;
+one without training examples, as LEAF's split by user makes them, is refused.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from fedprox_tff.datasets import base
+from fedprox_tff.errors import DataError
+
+KEYS = ('users', 'num_samples', 'user_data')
+
+
+def load(*, data_dir: str | None) -> base.FederatedDataset:
+  """Reads the federation in the folder `data_dir`; x keeps the shape [n, ...] that it has in the files.
+
+  Args:
+    data_dir: the folder that holds `train` and `test`.
+
+  Raises:
+    DataError: if there is no such folder or a file in it is malformed; the message names the file.
+  """
+  _require(data_dir, '--dataset=leaf reads a folder in the format of LEAF: name it with --data_dir.')
+  root = os.path.expanduser(data_dir)
+  train, test = {}, {}
+  for part, users in (('train', train), ('test', test)):
+    for path in _json_files(os.path.join(root, part)):
+      for user, examples in _read(path):
+        where = f'{path}: user {user!r}'
+        _require(user not in users, f'{where} is in {part} twice.')
+        users[user] = examples
+        _require(user in train, f'{where} is not in train: split by sample, not by user.')
+        _require(len(train[user].y), f'{where} has nothing to train on.')
+        shape, expected = examples.x.shape[1:], next(iter(train.values())).x.shape[1:]
+        _require(shape == expected or not len(examples.y), f'{where} has x of shape {shape}, others of {expected}.')
+  _require(train, f'{root} has no users.')
+
+  first = next(iter(train.values()))
+  nothing = base.Examples(first.x[:0], first.y[:0])
+  train_split = base.split_from_clients(list(train.values()))
+  tested = {user: examples for user, examples in test.items() if len(examples.y)}
+  test_split = base.split_from_clients([tested.get(user, nothing) for user in train])
+  return base.FederatedDataset(
+    name='leaf',
+    client_ids=tuple(train),
+    train=train_split,
+    test=test_split,
+    num_classes=1 + max(int(split.examples.y.max(initial=0)) for split in (train_split, test_split)),
+    source=f'{root}, in the format of LEAF',
+  )
+
+
+def _json_files(folder: str) -> list[str]:
+  _require(os.path.isdir(folder), f'{folder} is not a folder: --data_dir must hold train/*.json and test/*.json.')
+  paths = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith('.json'))
+  _require(paths, f'{folder} holds no .json file.')
+  return paths
+
+
+def _read(path: str) -> Iterator[tuple[str, base.Examples]]:
+  """Yields the users of one file with their examples, x of shape [0] where there are none."""
+  try:
+    with open(path, 'rb') as file:
+      content = json.load(file)
+  except (OSError, ValueError) as error:
+    raise DataError(f'{path} cannot be read as JSON: {error}.') from error
+  missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
+  _require(not missing, f'{path} has no {", ".join(missing)}.')
+  users, counts, user_data = (content[key] for key in KEYS)
+  lists = isinstance(users, list) and isinstance(counts, list) and len(users) == len(counts)
+  _require(lists, f'{path}: users and num_samples are not two lists of the same length.')
+  _require(isinstance(user_data, dict), f'{path}: user_data is not an object.')
+  for user, count in zip(users, counts, strict=True):
+    where = f'{path}: user {user!r}'
+    entry = user_data.get(str(user))
+    _require(isinstance(entry, dict) and {'x', 'y'} <= entry.keys(), f'{where} has no x and y in user_data.')
+    x, y = _numbers(entry['x'], f'{where}: x'), _numbers(entry['y'], f'{where}: y')
+    _require(len(x) == len(y) == count, f'{where} has {len(x)} x and {len(y)} y, but num_samples says {count}.')
+    _require(x.ndim > 1 or not count, f'{where}: x has bare numbers for examples, not lists of them.')
+    whole = y.ndim == 1 and np.all((y >= 0) & (y < 2**31) & (y == np.floor(y)))
+    _require(whole, f'{where}: y are not all whole numbers from 0.')
+    yield str(user), base.Examples(x.astype(np.float32), y.astype(np.int32))
+
+
+def _numbers(values, what: str) -> np.ndarray:
+  try:
+    array = np.asarray(values)
+  except ValueError:  # lists of unequal lengths
+    array = np.empty(1, object)
+  numeric = array.ndim > 0 and array.dtype.kind in 'iuf' and np.isfinite(array).all()
+  _require(numeric, f'{what} has lists of unequal lengths, or something other than finite numbers.')
+  return array
+
+
+def _require(holds, message: str):
+  if not holds:
+    raise DataError(message)

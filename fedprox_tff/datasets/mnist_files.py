@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of MNIST (LeCun, Cortes and Burges, 1998): where they are looked for, how they are known to be whole.
+
+Two layouts are read: the four IDX files, gzipped or not, and `mnist.npz` as Keras serves it. Either way it is the
+content of the uncompressed IDX files that must have the known SHA-256, rebuilt in the case of `mnist.npz`, since how
+it is compressed differs from mirror to mirror.
+"""
+
+import gzip
+import hashlib
+import os
+import socket
+import tempfile
+
+import numpy as np
+
+from fedprox_tff.errors import DataError
+
+VARIABLE = 'FEDPROX_DATA_DIR'
+NPZ = 'mnist.npz'
+NPZ_ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')  # in the order of IDX_SHA256
+IDX_SHA256 = {
+  'train-images-idx3-ubyte': 'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
+  'train-labels-idx1-ubyte': '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
+  't10k-images-idx3-ubyte': '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
+  't10k-labels-idx1-ubyte': 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2',
+}
+TIMEOUT = 20.0  # seconds without a word from the server before the download is given up
+
+
+def read(data_dir: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+  """Reads all of MNIST, downloading it to the cache if it is nowhere to be found.
+
+  Args:
+    data_dir: a folder to look in first, or None.
+
+  Returns:
+    The images, uint8 [70000, 28, 28], the training images first; their labels, uint8 [70000]; and one line on where
+    they came from.
+
+  Raises:
+    DataError: if `data_dir` is not a folder, a file is not the published one, or the download fails.
+  """
+  paths = find(data_dir) or [_download(cache_dir())]
+  return *_verified(paths), f'{_place(paths)}, sha256 verified'
+
+
+def locate(data_dir: str | None) -> str | None:
+  """Returns the folder or the file that MNIST would be read from, unverified, or None if it would be downloaded."""
+  paths = find(data_dir)
+  return _place(paths) if paths else None
+
+
+def find(data_dir: str | None) -> list[str]:
+  """Finds MNIST in `data_dir`, in $FEDPROX_DATA_DIR or in the cache: in the folder itself or its subfolder `mnist`.
+
+  Returns:
+    The four IDX files in the order of `IDX_SHA256`, or the one `mnist.npz`, or nothing.
+
+  Raises:
+    DataError: if `data_dir` is given and is not a folder.
+  """
+  if data_dir and not os.path.isdir(os.path.expanduser(data_dir)):
+    raise DataError(f'--data_dir={data_dir} is not a folder.')
+  places = [place for place in (data_dir, os.environ.get(VARIABLE), cache_dir()) if place]
+  for folder in [os.path.join(os.path.expanduser(place), sub) for place in places for sub in ('', 'mnist')]:
+    idx = [path for name in IDX_SHA256 for path in _spellings(folder, name)[:1]]
+    if len(idx) == len(IDX_SHA256):
+      return idx
+    if os.path.isfile(os.path.join(folder, NPZ)):
+      return [os.path.join(folder, NPZ)]
+  return []
+
+
+def cache_dir() -> str:
+  """Returns the folder that downloads are kept in."""
+  return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'fedprox_tff')
+
+
+def _spellings(folder: str, name: str) -> list[str]:
+  """Returns the files of an IDX name that exist: unpacking some archives turns the hyphen into a point."""
+  stems = (name, name.replace('-idx', '.idx'))
+  paths = [os.path.join(folder, stem + ending) for stem in stems for ending in ('', '.gz')]
+  return [path for path in paths if os.path.isfile(path)]
+
+
+def _place(paths: list[str]) -> str:
+  return paths[0] if len(paths) == 1 else os.path.dirname(paths[0])
+
+
+def _verified(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the images and labels in files found by `find`, once their contents have proved to be MNIST's."""
+  contents = _npz_as_idx(paths[0]) if len(paths) == 1 else {path: _idx(path) for path in paths}
+  for (name, content), published in zip(contents.items(), IDX_SHA256.values(), strict=True):
+    found = hashlib.sha256(content).hexdigest()
+    if found != published:
+      raise DataError(
+        f'{name} is not the published file of MNIST or is cut short: the sha256 of its content is {found}, not '
+        f'{published}. Replace or remove it.'
+      )
+  train_images, train_labels, test_images, test_labels = (np.frombuffer(c, np.uint8) for c in contents.values())
+  images = np.concatenate([train_images[16:], test_images[16:]]).reshape(-1, 28, 28)  # after a header of 16 bytes
+  return images, np.concatenate([train_labels[8:], test_labels[8:]])  # and one of 8
+
+
+def _idx(path: str) -> bytes:
+  try:
+    with open(path, 'rb') as file:
+      content = file.read()
+    return gzip.decompress(content) if path.endswith('.gz') else content
+  except Exception as error:  # a damaged file may raise OSError, EOFError, zlib.error or struct.error
+    raise DataError(f'{path} cannot be read: {error}. Replace or remove it.') from error
+
+
+def _npz_as_idx(path: str) -> dict[str, bytes]:
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return {f'{path}, {name},': _idx_header(arrays[name]) + arrays[name].tobytes() for name in NPZ_ARRAYS}
+  except Exception as error:  # numpy, zipfile and zlib each have their own for every kind of damage
+    raise DataError(f'{path} cannot be read as the mnist.npz of Keras: {error}. Replace or remove it.') from error
+
+
+def _idx_header(array: np.ndarray) -> bytes:
+  """Returns the magic number, which says uint8 and the number of dimensions, and the dimensions, big-endian."""
+  return np.array([0x0800 + array.ndim, *array.shape], '>u4').tobytes()
+
+
+def _download(folder: str) -> str:
+  """Downloads `mnist.npz` into `folder`, where it appears only once it is whole and verified."""
+  timeout = socket.getdefaulttimeout()
+  try:
+    import tensorflow as tf  # imported here: it takes seconds, and only a machine's first run downloads
+
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+      path = os.path.join(unfinished, NPZ)
+      socket.setdefaulttimeout(TIMEOUT)  # urllib's own is to wait for ever
+      tf.keras.datasets.mnist.load_data(path=path)
+      _verified([path])
+      os.replace(path, os.path.join(folder, NPZ))
+  except Exception as error:  # Keras raises a bare Exception for whatever urllib met
+    raise DataError(
+      f'MNIST is not on this machine and could not be downloaded ({error}). Put its files in a folder and name it with '
+      f'--data_dir or ${VARIABLE}, or use --dataset=digits, which needs no download.'
+    ) from error
+  finally:
+    socket.setdefaulttimeout(timeout)
+  return os.path.join(folder, NPZ)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The statistics of a federation, training and test together, as in Table 1 of FedProx (Li et al., MLSys 2020)."""
+
+import numpy as np
+
+from fedprox_tff.datasets.base import FederatedDataset, Statistics
+
+# The authors' script, run with 200 seeds, gives 69,017 to 69,113 samples with a mean of 69, as here, but standard
+# deviations of 119 to 260 with a median of 166: the published 106 is not typical of it. Report one's own.
+PAPER = {'mnist': Statistics(devices=1000, samples=69035, mean=69, stdev=106)}
+
+
+def statistics(dataset: FederatedDataset) -> Statistics:
+  """Returns the federation's row of Table 1; the deviation is that of the population of its devices."""
+  sizes = dataset.train.sizes + dataset.test.sizes
+  return Statistics(dataset.num_clients, int(sizes.sum()), float(sizes.mean()), float(np.std(sizes)))
+
+
+def describe(dataset: FederatedDataset) -> str:
+  """Returns the federation's statistics as a line, and under it the paper's where the paper has this federation."""
+  rows = {'this federation': statistics(dataset)}
+  if dataset.paper is not None:
+    rows['the paper'] = dataset.paper
+  return '\n'.join(
+    f'{title:15}  {row.devices:>7,} devices  {row.samples:>10,} samples  '
+    f'{row.mean:>7,.0f} a device on average, standard deviation {row.stdev:,.0f}'
+    for title, row in rows.items()
+  )

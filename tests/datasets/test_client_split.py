@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+
+from fedprox_tff.datasets import base
+
+
+def test_a_client_is_its_slice_of_the_examples():
+  clients = [base.Examples(np.full((n, 3), k, np.float64), np.full(n, k)) for k, n in enumerate((2, 0, 4))]
+  split = base.split_from_clients(clients)
+  assert split.offsets.tolist() == [0, 2, 2, 6]
+  assert split.sizes.tolist() == [2, 0, 4]
+  assert (split.examples.x.dtype, split.examples.y.dtype) == (np.float32, np.int32)
+  for k, client in enumerate(clients):
+    assert np.array_equal(split.client(k).x, client.x)
+    assert np.array_equal(split.client(k).y, client.y)
+
+
+def test_an_empty_split_is_written_through_its_clients():
+  split = base.empty_split(np.array([1, 3]), (2, 2))
+  for k in range(2):
+    split.client(k).x[:] = k
+    split.client(k).y[:] = 10 * k
+  assert split.examples.x.shape == (4, 2, 2)
+  assert split.examples.x[:, 0, 0].tolist() == [0, 1, 1, 1]
+  assert split.examples.y.tolist() == [0, 10, 10, 10]
+
+
+def test_nine_tenths_rounded_down_are_for_training():
+  sizes = np.arange(2, 10_000)
+  assert base.train_size(sizes).tolist() == [int(0.9 * n) for n in sizes]
+  assert np.all(base.train_size(sizes) >= 1)
+  assert np.all(base.train_size(sizes) < sizes)
+
+
+def test_clients_are_named_as_by_the_authors():
+  assert base.client_ids(11)[::10] == ('f_00000', 'f_00010')

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import numpy as np
+import pytest
+
+from fedprox_tff.datasets import leaf
+from fedprox_tff.errors import DataError
+
+
+def record(**users):
+  """A file's content, from the users' lists of (x, y)."""
+  user_data = {user: {'x': [x for x, _ in pairs], 'y': [y for _, y in pairs]} for user, pairs in users.items()}
+  return {'users': list(users), 'num_samples': [len(pairs) for pairs in users.values()], 'user_data': user_data}
+
+
+ANN, BOB = [([0.5, 1], 2), ([3, 4], 0.0)], [([5, 6], 1)]
+
+
+@pytest.fixture
+def write(tmp_path):
+  def write(name, content):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+  write('train/all.json', record(ann=ANN, bob=BOB))
+  write('test/all.json', record(ann=BOB))
+  return write
+
+
+def refused(folder, match):
+  with pytest.raises(DataError, match=match) as error:
+    leaf.load(data_dir=str(folder))
+  assert '\n' not in str(error.value)
+
+
+def test_reads_users_in_their_order_with_their_examples(write, tmp_path):
+  dataset = leaf.load(data_dir=str(tmp_path))
+  assert dataset.client_ids == ('ann', 'bob')
+  assert dataset.train.sizes.tolist() == [2, 1]
+  assert dataset.train.client(0).x.tolist() == [[0.5, 1], [3, 4]]
+  assert dataset.train.client(0).y.tolist() == [2, 0]
+  assert (dataset.train.examples.x.dtype, dataset.train.examples.y.dtype) == (np.float32, np.int32)
+  assert dataset.test.client(0).x.tolist() == [[5, 6]]
+  assert dataset.num_classes == 3
+  assert dataset.input_shape == (2,)
+
+
+def test_a_user_without_test_examples_is_kept(write, tmp_path):
+  write('test/all.json', record(bob=[], ann=BOB))
+  dataset = leaf.load(data_dir=str(tmp_path))
+  assert dataset.test.sizes.tolist() == [1, 0]
+  assert dataset.test.client(1).x.shape == (0, 2)
+
+
+def test_labels_of_the_test_files_count_as_classes(write, tmp_path):
+  write('test/all.json', record(ann=[([5, 6], 9)]))
+  assert leaf.load(data_dir=str(tmp_path)).num_classes == 10
+
+
+def test_several_files_are_read_in_the_order_of_their_names(write, tmp_path):
+  write('train/b.json', record(zoe=ANN, cid=BOB))
+  write('train/c.json', record(abe=BOB))
+  write('train/notes.txt', 'not data')
+  write('test/b.json', record(abe=ANN))
+  dataset = leaf.load(data_dir=str(tmp_path))
+  assert dataset.client_ids == ('ann', 'bob', 'zoe', 'cid', 'abe')
+  assert dataset.train.sizes.tolist() == [2, 1, 2, 1, 1]
+  assert dataset.test.sizes.tolist() == [1, 0, 0, 0, 2]
+
+
+def test_flat_images_stay_flat_and_nested_ones_nested(write, tmp_path):
+  write('test/all.json', record(ann=[]))
+  for x in ([0.25] * 784, [[0.25] * 28] * 28):
+    write('train/all.json', record(ann=[(x, 1)]))
+    assert leaf.load(data_dir=str(tmp_path)).input_shape == np.shape(x)
+
+
+def test_missing_folders_are_refused(write, tmp_path):
+  with pytest.raises(DataError, match='--data_dir'):
+    leaf.load(data_dir=None)
+  refused(tmp_path / 'nowhere', 'nowhere/train is not a folder')
+  (tmp_path / 'test/all.json').unlink()
+  refused(tmp_path, 'test holds no .json file')
+  (tmp_path / 'test').rmdir()
+  refused(tmp_path, 'test is not a folder')
+
+
+MALFORMED = {
+  'not JSON': ('{"users": [', 'cannot be read as JSON'),
+  'not an object': ('[]', 'has no users, num_samples, user_data'),
+  'a key missing': ({'users': [], 'user_data': {}}, 'has no num_samples'),
+  'lengths differ': (record(ann=ANN) | {'num_samples': [2, 1]}, 'not two lists of the same length'),
+  'users a number': (record(ann=ANN) | {'users': 1}, 'not two lists of the same length'),
+  'data a list': (record(ann=ANN) | {'user_data': []}, 'user_data is not an object'),
+  'a user without data': (record(ann=ANN) | {'users': ['eve']}, "user 'eve' has no x and y"),
+  'no y': (record(ann=ANN) | {'user_data': {'ann': {'x': []}}}, "user 'ann' has no x and y"),
+  'a user twice': (record(ann=ANN) | {'users': ['ann', 'ann'], 'num_samples': [2, 2]}, 'twice'),
+  'a wrong count': (record(ann=ANN) | {'num_samples': [3]}, 'has 2 x and 2 y, but num_samples says 3'),
+  'ragged x': (record(ann=[([1, 2], 0), ([1], 0)]), 'x has lists of unequal lengths'),
+  'text': (record(ann=[('to be or not', 0)]), 'x has .* other than finite numbers'),
+  'numbers as text': (record(ann=[(['1', '2'], 0)]), 'x has .* other than finite numbers'),
+  'a null': (record(ann=[([1, None], 0)]), 'x has .* other than finite numbers'),
+  'not finite': (record(ann=[([1, float('nan')], 0)]), 'x has .* other than finite numbers'),
+  'bare numbers': (record(ann=[(1, 0)]), 'bare numbers'),
+  'another length': (record(ann=ANN, eve=[([1, 2, 3], 0)]), r"user 'eve' has x of shape \(3,\), others of \(2,\)"),
+  'half a label': (record(ann=[([1, 2], 0.5)]), 'whole numbers from 0'),
+  'a negative label': (record(ann=[([1, 2], -1)]), 'whole numbers from 0'),
+  'a list for a label': (record(ann=[([1, 2], [1])]), 'whole numbers from 0'),
+  'a label as text': (record(ann=[([1, 2], 'a')]), 'y has .* other than finite numbers'),
+}
+
+
+@pytest.mark.parametrize(('content', 'message'), MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_malformed_files_are_refused_by_name(write, tmp_path, part, content, message):
+  if part == 'test':  # where users must be those of train
+    write('train/all.json', record(ann=ANN, eve=ANN))
+  write(f'{part}/all.json', content)
+  refused(tmp_path, rf'{part}/all.json.*{message}')
+
+
+def test_users_that_cannot_train_are_refused(write, tmp_path):
+  write('test/all.json', record(eve=BOB))
+  refused(tmp_path, "test/all.json: user 'eve' is not in train")
+  write('train/all.json', record(ann=[]))
+  refused(tmp_path, "train/all.json: user 'ann' has nothing to train on")
+  write('train/all.json', record())
+  write('test/all.json', record())
+  refused(tmp_path, 'has no users')
