@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one run does: every value that a flag sets, checked once, frozen, and written beside the results.
+
+A field is a flag. A field with default None takes its value from what it belongs to: the data set's learning rate,
+the loader's own number of clients, the algorithm's policy for stragglers.
+"""
+
+import dataclasses
+import inspect
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedprox_tff import cohort
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.datasets import DATASETS
+from fedprox_tff.errors import UserError
+from fedprox_tff.flag_values import flag, parse
+from fedprox_tff.models import MODELS
+from fedprox_tff.partitions import PARTITIONS
+
+# The paper's learning rates (Li et al., appendix C.2); for sets that it does not have, its smallest convex one.
+_LEARNING_RATES = {'mnist': 0.03, 'digits': 0.03, 'synthetic': 0.01, 'leaf': 0.01}
+
+# What a run chooses by name. The keyword parameters of the chosen functions are the flags that the run uses.
+_TABLES = {'dataset': DATASETS, 'partition': PARTITIONS, 'algorithm': ALGORITHMS}
+# What does not change a run's results, and so neither its name nor what may continue it.
+_PLACES = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One run. Defaults are the paper's setting for MNIST with mu = 1 and no stragglers."""
+
+  # fmt: off
+  dataset: str = flag('mnist', 'Data', 'the federation', choices=DATASETS)
+  data_dir: str = flag(None, 'Data', 'where the files are (else $FEDPROX_DATA_DIR, the cache, a download)')
+  data_seed: int = flag(0, 'Data', 'fixes the split over clients', low=0)
+  partition: str = flag(None, 'Data', 'how images are split over clients', choices=PARTITIONS)
+  num_clients: int = flag(None, 'Data', 'clients in the federation', low=1)
+  dirichlet_alpha: float = flag(None, 'Data', 'concentration of partition dirichlet', low=1e-6)
+  synthetic_alpha: float = flag(None, 'Data', "how much clients' models differ: alpha of Synthetic(alpha, beta)", low=0)
+  synthetic_beta: float = flag(None, 'Data', "how much clients' data differ: beta of Synthetic(alpha, beta)", low=0)
+  synthetic_iid: bool = flag(None, 'Data', 'the IID variant of the synthetic set')
+  fallback_dataset: str = flag('', 'Data', 'train on this when the data set cannot be had', choices=('', 'digits'))
+
+  model: str = flag('logistic', 'Model and algorithm', 'the classifier', choices=MODELS)
+  algorithm: str = flag('fedprox', 'Model and algorithm', 'the federated optimizer', choices=ALGORITHMS)
+  mu: float = flag(None, 'Model and algorithm', 'strength of the proximal term of fedprox', low=0)
+  client_optimizer: str = flag('sgd', 'Model and algorithm', 'local steps: NAME or NAME:key=value,...')
+  learning_rate: float = flag(None, 'Model and algorithm', "the client optimizer's", low=0)
+  server_optimizer: str = flag('sgd', 'Model and algorithm', "server's step: NAME or NAME:key=value,...")
+  server_learning_rate: float = flag(1.0, 'Model and algorithm', "the server optimizer's; 1 with sgd averages", low=0)
+
+  rounds: int = flag(100, 'Rounds and clients', 'rounds of communication', low=0)
+  clients_per_round: int = flag(10, 'Rounds and clients', 'K, the size of a cohort', low=1)
+  sampling: str = flag('uniform', 'Rounds and clients', 'how a cohort is drawn', choices=cohort.SAMPLING)
+  weighting: str = flag('examples', 'Rounds and clients', "clients' masses in the mean", choices=cohort.WEIGHTING)
+  epochs: int = flag(20, 'Rounds and clients', 'E, the local epochs of a client that is on time', low=1)
+  batch_size: int = flag(10, 'Rounds and clients', 'B, examples in a local step', low=1)
+  stragglers: float = flag(0.0, 'Rounds and clients', 'share of a cohort that cannot do E epochs', low=0, high=1)
+  straggler_policy: str = flag(
+    None, 'Rounds and clients', 'keep or drop their work', choices=cohort.STRAGGLER_POLICIES)
+  seed: int = flag(0, 'Rounds and clients', 'fixes initial weights, cohorts, stragglers, budgets, batches', low=0)
+
+  runtime: str = flag('in_process', 'Machine', "TensorFlow here, or TFF's C++ worker", choices=('in_process', 'worker'))
+  device: str = flag('cpu', 'Machine', 'where clients work', choices=('cpu', 'gpu'))
+
+  rounds_per_evaluation: int = flag(1, 'Results', 'evaluate every so many rounds, and in the last', low=1)
+  rounds_per_checkpoint: int = flag(10, 'Results', 'save every so many rounds, and in the last', low=1)
+  results_dir: str = flag('results', 'Results', 'where runs are kept')
+  name: str = flag(None, 'Results', "the run's folder in there; made of what differs from the defaults")
+  # fmt: on
+
+  @classmethod
+  def from_flags(cls, values: Mapping[str, Any]) -> 'Config':
+    """Checks and completes the values that were set by hand; text is converted to the field's type.
+
+    Raises:
+      UserError: If a value is not allowed, or the chosen data set, partition or algorithm does not use it.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+      if key not in fields:
+        raise UserError(f'--{key} is not a flag; see --help.')
+    config = cls(**{key: parse(fields[key], value) for key, value in values.items()})
+    config._check_used(values)
+    config = config._completed()
+    config._check_together()
+    return config if config.name else dataclasses.replace(config, name=config._default_name())
+
+  def arguments_of(self, factory: Callable[..., Any]) -> dict[str, Any]:
+    """Returns this run's values for the keyword parameters of a loader, an algorithm or a model."""
+    defaults = parameters(factory)
+    values = {name: getattr(self, name) for name in defaults}
+    return {name: defaults[name] if value is None else value for name, value in values.items()}
+
+  def as_dict(self) -> dict[str, Any]:
+    """Returns every value, None where the run does not use it."""
+    return dataclasses.asdict(self)
+
+  def differences(self, other: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the values that make this run another one than `other`, an earlier `as_dict`.
+
+    The number of rounds is not among them: a longer run continues a shorter one.
+    """
+    mine = self.as_dict()
+    return [key for key in mine if key not in _PLACES | {'rounds'} and mine[key] != other.get(key)]
+
+  def _chosen(self) -> dict[str, str]:
+    """Returns the name of each table's chosen entry."""
+    chosen = {'dataset': self.dataset, 'algorithm': self.algorithm}
+    loader = parameters(DATASETS[self.dataset])
+    if 'partition' in loader:
+      chosen['partition'] = self.partition or loader['partition']
+    return chosen
+
+  def _check_used(self, given: Mapping[str, Any]) -> None:
+    """Refuses a flag that belongs to another data set, partition or algorithm than the chosen ones."""
+    for kind, name in self._chosen().items():
+      used = parameters(_TABLES[kind][name])
+      owned = {key for factory in _TABLES[kind].values() for key in parameters(factory)}
+      for key in given:
+        if key in owned and key not in used:
+          users = ', '.join(user for user, factory in _TABLES[kind].items() if key in parameters(factory))
+          listed = ', '.join(f'--{flag}' for flag in sorted(used)) or 'no flag of its own'
+          raise UserError(f'--{key}={given[key]}: {kind} {name} does not use it ({users} does); it uses {listed}.')
+
+  def _completed(self) -> 'Config':
+    """Fills in the defaults of the chosen data set, partition and algorithm."""
+    chosen = self._chosen()
+    partitions = {key for factory in PARTITIONS.values() for key in parameters(factory)}
+    defaults = {key: value for key, value in parameters(DATASETS[self.dataset]).items() if key not in partitions}
+    if 'partition' in chosen:
+      defaults |= parameters(PARTITIONS[chosen['partition']])
+    defaults |= parameters(ALGORITHMS[self.algorithm])
+    defaults['learning_rate'] = _LEARNING_RATES[self.dataset]
+    defaults['straggler_policy'] = ALGORITHMS[self.algorithm]().straggler_policy
+    return dataclasses.replace(self, **{key: v for key, v in defaults.items() if getattr(self, key) is None})
+
+  def _check_together(self) -> None:
+    if self.num_clients is not None and self.clients_per_round > self.num_clients:
+      raise UserError(
+        f'--clients_per_round={self.clients_per_round}: at most the {self.num_clients} clients of the federation.'
+      )
+    if self.dataset == 'leaf' and not self.data_dir:
+      raise UserError('--dataset=leaf needs --data_dir, a folder that holds train/*.json and test/*.json.')
+    if self.name in ('.', '..') or (self.name and pathlib.Path(self.name).name != self.name):
+      raise UserError(f'--name={self.name}: the name of one folder is needed; --results_dir says where it lies.')
+
+  def _default_name(self) -> str:
+    """Names the run after what differs from the defaults, so that another config has another folder."""
+    baseline = Config(dataset=self.dataset, algorithm=self.algorithm)._completed().as_dict()
+    parts = [self.algorithm, self.dataset]
+    if self.dataset == 'leaf':
+      parts.append(pathlib.Path(self.data_dir).resolve().name)
+    parts += [f'{key}={v}' for key, v in self.as_dict().items() if key not in _PLACES and v != baseline[key]]
+    return '-'.join(parts)
+
+
+def parameters(factory: Callable[..., Any]) -> dict[str, Any]:
+  """Returns the keyword-only parameters of a factory and their defaults (None where it has none)."""
+  parameters = inspect.signature(factory).parameters.values()
+  return {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

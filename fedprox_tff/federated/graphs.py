@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFF's serialized TensorFlow computations as TensorFlow functions, and values as the tensors that they take.
+
+A serialized computation is a graph and, for its parameter and its result, the names of the tensors in the order of the
+type. Values cross the border as flat lists in that order; a sequence is one variant tensor that holds a data set.
+"""
+
+import contextlib
+import functools
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+_unique = itertools.count()
+
+
+class Graph:
+  """A TensorFlow computation of TFF's as a function from a flat list of tensors to a flat list of tensors."""
+
+  def __init__(self, comp: tff.Computation):
+    """Loads `comp`, which must be a serialized TensorFlow computation."""
+    proto = tff.framework.serialize_computation(comp).tensorflow
+    graph_def = tf.compat.v1.GraphDef()
+    proto.graph_def.Unpack(graph_def)
+    _make_names_unique(graph_def)
+    imported = tf.compat.v1.wrap_function(functools.partial(tf.import_graph_def, graph_def, name=''), [])
+    element = imported.graph.as_graph_element
+    feeds = [element(name) for name in _tensor_names(proto.parameter)]
+    fetches = [element(name) for name in _tensor_names(proto.result)]
+    compute = imported.prune(feeds, fetches)
+    initialize = imported.prune([], [element(proto.initialize_op)]) if proto.initialize_op else lambda: None
+
+    @tf.function(input_signature=[tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds])
+    def run(*feeds):
+      initialize()
+      return compute(*feeds) if fetches else []
+
+    self._run = run.get_concrete_function()
+    # A computation with variables sets them in each call, so its calls must not overlap.
+    self._guard = threading.Lock() if proto.initialize_op else contextlib.nullcontext()
+
+  def __call__(self, feeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Runs the graph."""
+    with self._guard:
+      return self._run(*feeds)
+
+
+def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
+  """Gives variables and tables names of their own: TensorFlow keeps them by name for the whole process."""
+  suffix = f'_{next(_unique)}'
+  functions = (function.node_def for function in graph_def.library.function)
+  for node in itertools.chain(graph_def.node, *functions):
+    if 'shared_name' in node.attr:
+      name = node.attr['shared_name'].s or node.name.encode()
+      node.attr['shared_name'].s = name + suffix.encode()
+
+
+def _tensor_names(binding: Any) -> list[str]:
+  kind = binding.WhichOneof('binding')
+  if kind == 'struct':
+    return [name for element in binding.struct.element for name in _tensor_names(element)]
+  if kind == 'sequence':
+    return [binding.sequence.variant_tensor_name]
+  return [binding.tensor.tensor_name] if kind == 'tensor' else []
+
+
+def flatten(value: Any, type_spec: tff.Type) -> list[Any]:
+  """Returns the tensors of `value` in the order of `type_spec`, each sequence as one variant.
+
+  Raises:
+    TypeError: If `value` does not have the structure of `type_spec`.
+  """
+  if isinstance(type_spec, tff.FederatedType):
+    return flatten(value, type_spec.member)
+  if isinstance(type_spec, tff.StructType):
+    pairs = zip(_elements(value, type_spec), _element_types(type_spec), strict=True)
+    return [leaf for element, element_type in pairs for leaf in flatten(element, element_type)]
+  if isinstance(type_spec, tff.SequenceType):
+    return [_variant(value, type_spec)]
+  dtype = tf.dtypes.as_dtype(type_spec.dtype.type)
+  return [value if isinstance(value, tf.Tensor) and value.dtype == dtype else tf.convert_to_tensor(value, dtype)]
+
+
+def _elements(value: Any, type_spec: tff.StructType) -> list[Any]:
+  """Returns the elements of a Python container in the order of the type."""
+  names = [name for name, _ in tff.structure.to_elements(type_spec)]
+  if isinstance(value, Mapping):
+    if set(value) != set(names):
+      raise TypeError(f'Expected a struct with the names {names}, found {sorted(value)}.')
+    return [value[name] for name in names]
+  if not isinstance(value, tff.structure.Struct | Sequence):
+    value = tff.structure.from_container(value)
+  elements = list(value)
+  if len(elements) != len(names):
+    raise TypeError(f'Expected a struct of {len(names)} elements, {type_spec}, found {len(elements)}.')
+  return elements
+
+
+def _element_types(type_spec: tff.StructType) -> list[tff.Type]:
+  return [element_type for _, element_type in tff.structure.to_elements(type_spec)]
+
+
+def _variant(value: Any, type_spec: tff.SequenceType) -> tf.Tensor:
+  """Returns a sequence, a list of elements or a `tf.data.Dataset`, as the tensor that graphs take."""
+  if not isinstance(value, tf.data.Dataset):
+    value = _dataset(value, type_spec.element)
+  return tf.data.experimental.to_variant(value)
+
+
+def _dataset(elements: Sequence[Any], element_type: tff.Type) -> tf.data.Dataset:
+  leaf_types = list(_leaves(element_type))
+  if not elements:
+    leaves = [tf.zeros([d or 0 for d in leaf.shape], leaf.dtype.type) for leaf in leaf_types]
+    return tf.data.Dataset.from_tensors(unflatten(leaves, element_type)).take(0)
+  datasets = [
+    tf.data.Dataset.from_tensors(unflatten(flatten(element, element_type), element_type)) for element in elements
+  ]
+  return functools.reduce(lambda first, second: first.concatenate(second), datasets)
+
+
+def unflatten(leaves: Sequence[tf.Tensor], type_spec: tff.Type) -> Any:
+  """Packs tensors, in the order of `type_spec`, into its Python containers."""
+  leaves = iter(leaves)
+  return tff.types.type_to_py_container(_structure(leaves, type_spec), type_spec)
+
+
+def _structure(leaves: Iterator[tf.Tensor], type_spec: tff.Type) -> Any:
+  if isinstance(type_spec, tff.FederatedType):
+    return _structure(leaves, type_spec.member)
+  if isinstance(type_spec, tff.StructType):
+    return tff.structure.Struct(
+      (name, _structure(leaves, element_type)) for name, element_type in tff.structure.to_elements(type_spec)
+    )
+  if isinstance(type_spec, tff.SequenceType):
+    spec = tff.types.structure_from_tensor_type_tree(lambda t: tf.TensorSpec(t.shape, t.dtype.type), type_spec.element)
+    return tf.data.experimental.from_variant(next(leaves), spec)
+  return next(leaves)
+
+
+def _leaves(type_spec: tff.Type) -> Iterator[tff.Type]:
+  if isinstance(type_spec, tff.StructType):
+    for element_type in _element_types(type_spec):
+      yield from _leaves(element_type)
+  else:
+    yield type_spec

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run: resume, then round after round a cohort, the process, an evaluation, a row and a checkpoint."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from fedprox_tff.cohort import Participant, sample_cohort
+from fedprox_tff.config import Config
+from fedprox_tff.datasets.base import FederatedDataset
+from fedprox_tff.experiment import Experiment, build_experiment
+from fedprox_tff.federated import runtimes
+from fedprox_tff.federated.evaluation import Evaluation
+from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.results import RunFolder
+
+Row = Mapping[str, float]
+OnRow = Callable[[int, Row], None]
+
+
+def train(config: Config, dataset: FederatedDataset, folder: RunFolder, on_row: OnRow) -> None:
+  """Trains until `config.rounds`, from the newest checkpoint in `folder` if there is one.
+
+  Args:
+    config: The run.
+    dataset: Its federation.
+    folder: Where rows and checkpoints go, and where an earlier part of the run may lie.
+    on_row: Called with each new round's number and row.
+
+  Raises:
+    KeyboardInterrupt: After the state of the last whole round is saved.
+  """
+  with runtimes.use(config.runtime, device=config.device) as runtime:
+    experiment = build_experiment(config, dataset)
+
+    def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> None:
+      """Evaluates the state after a round and writes its row."""
+      row = {**row, **_evaluate(config, experiment, state, round_num), 'seconds/train': seconds}
+      row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
+      row['memory/worker_mb'] = runtime.worker_memory_mb()
+      folder.release(row, round_num)
+      on_row(round_num, row)
+
+    state = experiment.process.initialize()
+    saved, round_num = folder.load(state)
+    if saved is None:
+      finish_round(0, state, _row_of_round([], None), seconds=0.0)
+    else:
+      state = saved
+    try:
+      while round_num < config.rounds:
+        start = time.monotonic()
+        participants = _draw_cohort(config, dataset, round_num + 1)
+        payloads = [_payload(config, experiment, participant, round_num + 1) for participant in participants]
+        next_state, metrics = experiment.process.next(state, payloads)
+        row = _row_of_round(participants, metrics)
+        finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
+        state, round_num = next_state, round_num + 1
+        if round_num % config.rounds_per_checkpoint == 0:
+          folder.save(state, round_num)
+    finally:
+      folder.save(state, round_num)  # whole rounds only, also when the loop is interrupted
+
+
+def _draw_cohort(config: Config, dataset: FederatedDataset, round_num: int) -> list[Participant]:
+  return sample_cohort(
+    dataset.train.sizes,
+    seed=config.seed,
+    round_num=round_num,
+    clients_per_round=config.clients_per_round,
+    epochs=config.epochs,
+    batch_size=config.batch_size,
+    stragglers=config.stragglers,
+    straggler_policy=config.straggler_policy,
+    sampling=config.sampling,
+    weighting=config.weighting,
+  )
+
+
+def _payload(config: Config, experiment: Experiment, participant: Participant, round_num: int) -> Any:
+  client_id = experiment.train_data.client_ids[participant.client]
+  return client_payload(
+    experiment.train_data.examples(client_id),
+    num_epochs=config.epochs,
+    batch_size=config.batch_size,
+    key=(config.seed, round_num, participant.client),
+    num_steps=participant.num_steps,
+    weight=participant.weight,
+  )
+
+
+def _row_of_round(participants: Sequence[Participant], metrics: Any) -> dict[str, float]:
+  """Returns what the cohort and the process measured; zeros before training, where there is neither."""
+  return {
+    'train/update_norm': float(metrics['finalizer']['update_norm']) if metrics else 0.0,
+    'cohort/size': len(participants),
+    'cohort/stragglers': sum(p.straggler for p in participants),
+    'cohort/dropped': sum(p.dropped for p in participants),
+    'cohort/epochs': sum(p.num_epochs for p in participants),
+    'cohort/steps': int(metrics['client_work']['num_steps']) if metrics else 0,
+    'cohort/non_finite': int(metrics['client_work']['non_finite']) if metrics else 0,
+    'cohort/skipped': int(metrics['finalizer']['skipped']) if metrics else 0,
+  }
+
+
+def _evaluate(config: Config, experiment: Experiment, state: Any, round_num: int) -> dict[str, float]:
+  """Returns the global model's metrics, NaN in rounds that are not evaluated, and what that took."""
+  start = time.monotonic()
+  train = test = Evaluation(math.nan, math.nan)
+  if round_num % config.rounds_per_evaluation == 0 or round_num == config.rounds:
+    weights = experiment.process.get_model_weights(state).trainable
+    train, test = experiment.evaluate_train(weights), experiment.evaluate_test(weights)
+  return {
+    'test/accuracy': test.accuracy,
+    'test/loss': test.loss,
+    'train/accuracy': train.accuracy,
+    'train/loss': train.loss,
+    'mu': float(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0)),
+    'seconds/evaluation': time.monotonic() - start,
+  }

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier as pure functions of its weights."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedprox_tff.tree import Weights
+
+
+class Model(NamedTuple):
+  """A classifier with cross-entropy loss.
+
+  Attributes:
+    name: The name on the command line.
+    initial_weights: One float32 array for each variable, drawn from the run's seed.
+    logits: `(weights, x)` to logits [batch, num_classes], in TensorFlow operations.
+    input_shape: The shape of one example's features.
+    jit_compile: Whether XLA makes a local step faster on a CPU. It halves the step of small dense models; TensorFlow's
+      own convolutions are far faster than XLA's there.
+  """
+
+  name: str
+  initial_weights: Weights
+  logits: Callable[[Weights, Any], Any]
+  input_shape: tuple[int, ...]
+  jit_compile: bool
+
+
+def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+  """Draws a kernel from U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010), in float32.
+
+  Args:
+    rng: The generator to draw from.
+    shape: The kernel's shape, [..., inputs, outputs]; leading axes are the receptive field of a convolution.
+  """
+  receptive_field = int(np.prod(shape[:-2]))
+  limit = np.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))
+  return rng.uniform(-limit, limit, shape).astype(np.float32)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two-layer convolutional network of McMahan et al. (AISTATS 2017, arXiv:1602.05629, section 3).
+
+Two 5x5 convolutions with 32 and 64 channels, each followed by a ReLU and 2x2 max pooling, a dense layer of 512 units
+with a ReLU, and the output layer: 1,663,370 parameters on MNIST, which fixes the padding to 'same'.
+"""
+
+import numpy as np
+
+from fedprox_tff import streams
+from fedprox_tff.models.base import Model, glorot_uniform
+
+
+def cnn(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
+  """Returns the network for images of `input_shape` (height, width, channels)."""
+  if len(input_shape) != 3:
+    raise ValueError(f'The model cnn needs images (height, width, channels), not features of shape {input_shape}.')
+  height, width, channels = input_shape
+  flat = -(-height // 4) * -(-width // 4) * 64
+  shapes = [(5, 5, channels, 32), (5, 5, 32, 64), (flat, 512), (512, num_classes)]
+  rng = streams.generator('model', seed)
+  initial_weights = []
+  for shape in shapes:
+    initial_weights += [glorot_uniform(rng, shape), np.zeros(shape[-1], np.float32)]
+
+  def logits(weights, x):
+    import tensorflow as tf
+
+    kernel_1, bias_1, kernel_2, bias_2, kernel_3, bias_3, kernel_4, bias_4 = weights
+    for kernel, bias in ((kernel_1, bias_1), (kernel_2, bias_2)):
+      x = tf.nn.relu(tf.nn.conv2d(x, kernel, strides=1, padding='SAME') + bias)
+      x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding='SAME')
+    x = tf.nn.relu(tf.reshape(x, [-1, flat]) @ kernel_3 + bias_3)
+    return x @ kernel_4 + bias_4
+
+  return Model('cnn', tuple(initial_weights), logits, input_shape, jit_compile=False)

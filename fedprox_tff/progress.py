@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says while it works: a live line with the time left on a terminal, plain lines otherwise."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+_PLAIN_LINES = 20  # about so many over a whole run
+
+
+class Progress:
+  """Reports the rounds of one run."""
+
+  def __init__(self, total_rounds: int, stream: TextIO = sys.stdout):
+    self._total = total_rounds
+    self._stream = stream
+    self._live = stream.isatty()
+    self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
+    self._evaluated = ''
+
+  def on_row(self, round_num: int, row: Mapping[str, float]) -> None:
+    """Reports a finished round."""
+    now = time.monotonic()
+    if self._first is None:
+      self._first = (round_num, now)
+    if not math.isnan(row['test/accuracy']):
+      self._evaluated = (
+        f'test accuracy {row["test/accuracy"]:.4f}  test loss {row["test/loss"]:.4f}  '
+        f'train loss {row["train/loss"]:.4f}'
+      )
+    self._warn(round_num, row)
+    line = f'round {round_num:>{len(str(self._total))}}/{self._total}  {self._evaluated}{self._left(round_num, now)}'
+    if self._live:
+      self._stream.write(f'\r\x1b[K{line}')
+    elif round_num % max(1, self._total // _PLAIN_LINES) == 0 or round_num == self._total:
+      self._stream.write(f'{line}\n')
+    self._stream.flush()
+
+  def close(self) -> None:
+    """Leaves the live line."""
+    if self._live and self._first is not None:
+      self._stream.write('\n')
+      self._stream.flush()
+
+  def _left(self, round_num: int, now: float) -> str:
+    first_round, since = self._first
+    if not first_round < round_num < self._total:
+      return ''
+    seconds = (now - since) / (round_num - first_round) * (self._total - round_num)
+    minutes, seconds = divmod(round(seconds), 60)
+    return f'  {minutes}:{seconds:02d} left'
+
+  def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
+    if row['cohort/non_finite']:
+      self._say(
+        f'warning: round {round_num}: {row["cohort/non_finite"]} clients left out, their updates are not finite'
+      )
+    if row['cohort/skipped']:
+      self._say(f"warning: round {round_num}: nobody contributed, so the server's step was skipped")
+
+  def _say(self, line: str) -> None:
+    self._stream.write(f'\r\x1b[K{line}\n' if self._live else f'{line}\n')

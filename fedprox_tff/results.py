@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: what made it, one row a round, and how to go on with it.
+
+    config.json    every value, package versions, source revision, command line, where the data came from
+    metrics.csv    one row for each round from 0, before training; the same columns in all
+    tensorboard/   the same values
+    checkpoints/   the newest states of the process
+
+The rows are exactly-once: a run killed at any moment and started again rewrites those after its checkpoint. Rows and
+checkpoints are written by `tff.program`'s managers.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow_federated as tff
+
+import fedprox_tff
+from fedprox_tff.config import Config
+from fedprox_tff.errors import UserError
+
+_PACKAGES = ('tensorflow', 'tensorflow-federated', 'numpy', 'jax', 'jaxlib')
+
+
+class RunFolder:
+  """The folder of one run, locked while it is open."""
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+    self.metrics_path = path / 'metrics.csv'
+    self._loop = asyncio.Runner()
+    _cut_torn_row(self.metrics_path)
+    self._csv = tff.program.CSVFileReleaseManager(str(self.metrics_path), key_fieldname='round_num')
+    self._tensorboard = tff.program.TensorBoardReleaseManager(str(path / 'tensorboard'))
+    self._checkpoints = tff.program.FileProgramStateManager(str(path / 'checkpoints'), keep_total=2, keep_first=False)
+
+  def release(self, row: Mapping[str, float], round_num: int) -> None:
+    """Writes the row of `round_num`, and removes any from then on."""
+    self._loop.run(self._csv.release(row, round_num))
+    self._loop.run(self._tensorboard.release(row, round_num))
+
+  def save(self, state: Any, round_num: int) -> None:
+    """Saves the state after `round_num`, unless it is saved already."""
+    with contextlib.suppress(tff.program.ProgramStateExistsError):
+      self._loop.run(self._checkpoints.save(state, round_num))
+
+  def load(self, structure: Any) -> tuple[Any, int]:
+    """Returns the newest state and its round, or `(None, 0)`.
+
+    Args:
+      structure: A state of the same structure.
+    """
+    versions = self._loop.run(self._checkpoints.get_versions()) or []
+    for round_num in sorted(versions, reverse=True):
+      if self._has_rows_to(round_num):
+        return self._loop.run(self._checkpoints.load(round_num, structure)), round_num
+    if versions:
+      self._loop.run(self._checkpoints.remove_all())  # of rows that are gone
+    return None, 0
+
+  def rows(self) -> list[dict[str, float]]:
+    """Returns all rows, as numbers."""
+    import csv
+
+    with self.metrics_path.open(newline='') as file:
+      return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+  def close(self) -> None:
+    """Lets go of the event loop."""
+    self._loop.close()
+
+  def _has_rows_to(self, round_num: int) -> bool:
+    return [row['round_num'] for row in self.rows()][: round_num + 1] == list(range(round_num + 1))
+
+
+@contextlib.contextmanager
+def open_run(config: Config, data_source: str) -> Iterator[RunFolder]:
+  """Opens the folder of `config`, a new one or one that the same config has begun.
+
+  Raises:
+    UserError: If the folder holds a run of another config, or another process works in it.
+  """
+  path = pathlib.Path(config.results_dir) / config.name
+  path.mkdir(parents=True, exist_ok=True)
+  with _lock(path):
+    _check_or_write_config(path / 'config.json', config, data_source)
+    with contextlib.closing(RunFolder(path)) as folder:
+      yield folder
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+  with (path / '.lock').open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise UserError(
+        f'{path}: another process is working on this run; wait for it, or choose another --name.'
+      ) from None
+    yield
+
+
+def _check_or_write_config(path: pathlib.Path, config: Config, data_source: str) -> None:
+  if path.exists():
+    earlier = json.loads(path.read_text())['config']
+    different = config.differences(earlier)
+    if different:
+      values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)
+      raise UserError(f'{path.parent} holds a run of another config ({values}); choose another --name or remove it.')
+    return
+  record = {
+    'config': config.as_dict(),
+    'data_source': data_source,
+    'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
+    | {package: importlib.metadata.version(package) for package in _PACKAGES},
+    'revision': _revision(),
+    'command': shlex.join(sys.orig_argv),
+  }
+  temporary = path.with_suffix('.tmp')
+  temporary.write_text(json.dumps(record, indent=2) + '\n')
+  temporary.rename(path)
+
+
+def _revision() -> str:
+  """Returns the source's commit, with '-dirty' after it if files differ, or 'unknown' outside a checkout."""
+  command = ['git', '-C', str(pathlib.Path(__file__).parent), 'describe', '--always', '--dirty', '--abbrev=40']
+  try:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return 'unknown'
+
+
+def _cut_torn_row(path: pathlib.Path) -> None:
+  """Removes a last line that a kill left without its end."""
+  if path.exists():
+    content = path.read_bytes()
+    whole = content[: content.rfind(b'\n') + 1]
+    if whole:
+      if whole != content:
+        path.write_bytes(whole)
+    else:
+      path.unlink()

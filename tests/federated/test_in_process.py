@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+import collections
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedprox_tff.algorithms import fedavg, fedprox
+from fedprox_tff.federated import runtimes
+from fedprox_tff.federated.in_process import InProcessContext, UnsupportedComputationError
+from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.federated.process import build_process
+from tests import problems
+
+ELEMENT = collections.OrderedDict(x=tf.TensorSpec([None, 3], tf.float32), y=tf.TensorSpec([None, 1], tf.float32))
+
+
+def linear_variable_model():
+  model = tf.keras.Sequential([tf.keras.layers.InputLayer([3]), tf.keras.layers.Dense(1, kernel_initializer='ones')])
+  return tff.learning.models.from_keras_model(model, loss=tf.keras.losses.MeanSquaredError(), input_spec=ELEMENT)
+
+
+def linear_functional_model():
+  @tf.function
+  def predict_on_batch(weights, x, training):
+    del training
+    (kernel, bias), _ = weights
+    return x @ kernel + bias
+
+  @tf.function
+  def loss(output, label, sample_weight=None):
+    del sample_weight
+    return tf.reduce_mean((output - label) ** 2)
+
+  weights = (np.ones([3, 1], np.float32), np.zeros([1], np.float32))
+  return tff.learning.models.FunctionalModel(
+    initial_weights=(weights, ()), predict_on_batch_fn=predict_on_batch, loss_fn=loss, input_spec=ELEMENT
+  )
+
+
+def linear_data(num_clients=5):
+  rng = np.random.default_rng(0)
+  sizes = [4, 9, 1, 12, 6][:num_clients]
+  return [
+    collections.OrderedDict(x=rng.normal(size=(n, 3)).astype('f'), y=rng.normal(size=(n, 1)).astype('f')) for n in sizes
+  ]
+
+
+def test_runs_tffs_own_fedavg():
+  """`build_weighted_fed_avg` over a functional model, on plain data sets, as its users call it."""
+  process = tff.learning.algorithms.build_weighted_fed_avg(
+    problems.quadratic(2.0),
+    client_optimizer_fn=tff.learning.optimizers.build_sgdm(0.5),
+    server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
+  )
+  data = [tf.data.Dataset.from_tensors((np.full(n, a, 'f'), np.full(n, b, 'f'))).repeat(2) for a, b, n in problems.W]
+  state, _ = process.next(process.initialize(), data)
+  assert problems.weight_of(process, state) == pytest.approx(2.75, abs=1e-6)
+
+
+def test_sequences_may_be_lists_of_any_length():
+  @tff.tensorflow.computation(tff.SequenceType(np.int32))
+  def total(numbers):
+    return numbers.reduce(0, lambda a, b: a + b)
+
+  assert total([]) == 0
+  assert total([4]) == 4
+  assert total([1, 2, 3]) == 6
+  assert total(tf.data.Dataset.range(4).map(lambda x: tf.cast(x, tf.int32))) == 6
+
+
+def test_a_variable_model_trains_like_the_same_functional_one():
+  """Its graph keeps variables, which must start anew for every client and not meet those of another call."""
+  results = []
+  for model in (linear_variable_model, linear_functional_model()):
+    process = build_process(fedprox(mu=0.5), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.1))
+    state = process.initialize()
+    for round_num in range(3):
+      payloads = [
+        client_payload(d, num_epochs=2, batch_size=5, key=(round_num, k)) for k, d in enumerate(linear_data())
+      ]
+      state, _ = process.next(state, payloads)
+    results.append([np.asarray(w) for w in process.get_model_weights(state).trainable])
+  assert np.abs(results[0][0] - 1).max() > 0.1
+  for a, b in zip(*results, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_results_have_the_same_bits_however_the_threads_ran():
+  process = build_process(fedavg(), linear_functional_model(), client_optimizer=tff.learning.optimizers.build_sgdm(0.1))
+  payloads = [client_payload(d, num_epochs=2, batch_size=5, key=(0, k)) for k, d in enumerate(linear_data())]
+  seen = set()
+  for num_threads in (1, 4):
+    context = InProcessContext(num_threads=num_threads)
+    with tff.framework.get_context_stack().install(context):
+      for _ in range(5):
+        state, _ = process.next(process.initialize(), payloads)
+        seen.add(np.asarray(process.get_model_weights(state).trainable[0]).tobytes())
+    context.close()
+  assert len(seen) == 1
+
+
+def test_what_it_cannot_run_names_the_other_runtime():
+  """Two aggregations, the second of which needs the first."""
+
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(np.float32, tff.CLIENTS))
+  def deviation(state, values):
+    mean = tff.federated_broadcast(tff.federated_mean(values))
+    subtract = tff.tensorflow.computation(lambda a, b: a - b, [np.float32, np.float32])
+    return state, tff.federated_mean(tff.federated_map(subtract, (values, mean)))
+
+  with pytest.raises(UnsupportedComputationError, match='--runtime=worker can'):
+    deviation(0, [1.0, 2.0])
+
+
+@pytest.mark.parametrize('wrong', [{'examples': []}, {'examples': [], 'context': [], 'more': []}])
+def test_a_payload_of_another_structure_is_refused(wrong):
+  process = problems.process(fedavg(), start=0.0, learning_rate=0.1)
+  with pytest.raises(TypeError, match='Expected a struct with the names'):
+    process.next(process.initialize(), [wrong])
+
+
+def test_threads_end_with_the_runtime():
+  before = threading.active_count()
+  with runtimes.use('in_process'):
+    process = problems.process(fedavg(), start=0.0, learning_rate=0.1)
+    process.next(process.initialize(), problems.payloads(problems.Q))
+    assert threading.active_count() > before
+  assert threading.active_count() == before

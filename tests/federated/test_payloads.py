@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedprox_tff.federated.payloads import batch_order, client_payload, padded_batches
+
+
+def examples(n):
+  return collections.OrderedDict(x=np.arange(2 * n, dtype=np.float32).reshape(n, 2), y=np.arange(n, dtype=np.int32))
+
+
+def payload(n=23, **kwargs):
+  return client_payload(examples(n), num_epochs=3, batch_size=10, key=(0, 1, 2), **kwargs)
+
+
+@pytest.mark.parametrize(('n', 'batches'), [(0, 4), (1, 4), (40, 4), (41, 16), (160, 16), (161, 64), (2600, 1024)])
+def test_few_padded_sizes(n, batches):
+  assert padded_batches(n, 10) == batches
+
+
+def test_an_epoch_is_a_shuffle_cut_into_batches():
+  order = batch_order(23, num_epochs=5, batch_size=10, key=(0, 1, 2))
+  assert order.shape == (5, 4, 10)
+  epochs = order.reshape(5, 40)
+  for epoch in epochs:
+    assert sorted(epoch[:23]) == list(range(23))  # every example once in every epoch
+    assert not epoch[23:].any()
+  assert len({tuple(epoch[:23]) for epoch in epochs}) == 5  # and each in another order
+
+
+def test_order_is_pure_in_its_key():
+  settings = {'num_epochs': 2, 'batch_size': 10}
+  first = batch_order(23, key=(0, 1, 2), **settings)
+  np.testing.assert_array_equal(first, batch_order(23, key=(0, 1, 2), **settings))
+  for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
+    assert (first != batch_order(23, key=other, **settings)).any()
+
+
+def test_a_longer_budget_begins_with_the_shorter_ones_batches():
+  settings = {'batch_size': 10, 'key': (0, 1, 2)}
+  np.testing.assert_array_equal(
+    batch_order(23, num_epochs=20, **settings)[:5], batch_order(23, num_epochs=5, **settings)
+  )
+
+
+def test_defaults_are_all_epochs_and_the_number_of_examples():
+  context = payload()['context'][0]
+  assert (context['num_examples'], context['num_steps'], context['weight']) == (23, 3 * 3, 23.0)
+
+
+@pytest.mark.parametrize('num_steps', [1, 4, 9])
+def test_weight_does_not_depend_on_the_budget(num_steps):
+  assert payload(num_steps=num_steps)['context'][0]['weight'] == 23.0
+
+
+def test_no_budget_is_no_weight():
+  assert payload(num_steps=0)['context'][0]['weight'] == 0.0
+
+
+def test_examples_come_first_and_padding_after():
+  padded = payload()['examples'][0]
+  assert padded['x'].shape == (40, 2)
+  np.testing.assert_array_equal(padded['x'][:23], examples(23)['x'])
+  assert not padded['x'][23:].any()
+
+
+def test_a_data_set_gives_the_same_payload_as_its_arrays():
+  from_dataset = client_payload(
+    tf.data.Dataset.from_tensor_slices(examples(23)), num_epochs=3, batch_size=10, key=(0, 1, 2)
+  )
+  tf.nest.map_structure(np.testing.assert_array_equal, from_dataset, payload())
+
+
+def test_an_empty_data_set_is_a_client_without_work():
+  empty = tf.data.Dataset.from_tensor_slices(examples(23)).take(0)
+  result = client_payload(empty, num_epochs=3, batch_size=10, key=(0,))
+  assert result['context'][0]['num_steps'] == result['context'][0]['weight'] == 0
+  assert result['examples'][0]['x'].shape == (40, 2)

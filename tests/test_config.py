@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from fedprox_tff.config import Config
+from fedprox_tff.errors import UserError
+from fedprox_tff.help_text import help_text
+
+
+def test_defaults_are_the_papers_setting_for_mnist():
+  config = Config.from_flags({})
+  paper = {
+    'dataset': 'mnist',
+    'partition': 'power_law',
+    'num_clients': 1000,
+    'model': 'logistic',
+    'algorithm': 'fedprox',
+    'mu': 1.0,
+    'client_optimizer': 'sgd',
+    'learning_rate': 0.03,
+    'server_optimizer': 'sgd',
+    'server_learning_rate': 1.0,
+    'rounds': 100,
+    'clients_per_round': 10,
+    'sampling': 'uniform',
+    'weighting': 'examples',
+    'epochs': 20,
+    'batch_size': 10,
+    'stragglers': 0.0,
+    'straggler_policy': 'partial',
+  }
+  assert {key: getattr(config, key) for key in paper} == paper
+
+
+def test_fedavg_drops_stragglers_unless_told_otherwise():
+  assert Config.from_flags({'algorithm': 'fedavg'}).straggler_policy == 'drop'
+  assert Config.from_flags({'algorithm': 'fedavg', 'straggler_policy': 'partial'}).straggler_policy == 'partial'
+
+
+def test_a_data_set_brings_its_own_defaults():
+  synthetic = Config.from_flags({'dataset': 'synthetic'})
+  assert (synthetic.num_clients, synthetic.learning_rate, synthetic.partition) == (30, 0.01, None)
+  assert Config.from_flags({'dataset': 'digits'}).num_clients == 100
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'mu': 'abc'}, '--mu=abc: a number of at least 0 is needed.'),
+    ({'mu': '-1'}, '--mu=-1: a number of at least 0 is needed.'),
+    ({'mu': 'nan'}, '--mu=nan: a number of at least 0 is needed.'),
+    ({'mu': 'inf'}, '--mu=inf: a number of at least 0 is needed.'),
+    ({'rounds': '1.5'}, '--rounds=1.5: a whole number of at least 0 is needed.'),
+    ({'rounds': 1.5}, '--rounds=1.5: a whole number of at least 0 is needed.'),
+    ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),
+    ({'stragglers': '1.1'}, '--stragglers=1.1: a number from 0 to 1 is needed.'),
+    ({'dataset': 'mnst'}, '--dataset=mnst: one of mnist, digits, synthetic, leaf is needed.'),
+    ({'algorithm': 'fedavg', 'mu': '1'}, '--mu=1: algorithm fedavg does not use it (fedprox does)'),
+    ({'dirichlet_alpha': '1'}, '--dirichlet_alpha=1: partition power_law does not use it (dirichlet does)'),
+    ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits does); it uses'),
+    ({'dataset': 'synthetic', 'data_dir': 'x'}, '--data_dir=x: dataset synthetic does not use it'),
+    ({'dataset': 'leaf'}, '--dataset=leaf needs --data_dir'),
+    ({'clients_per_round': '1001'}, '--clients_per_round=1001: at most the 1000 clients'),
+    ({'client_optimizer': 'adm'}, '--client_optimizer=adm: one of sgd, adagrad, adam'),
+    ({'name': 'a/b'}, '--name=a/b: the name of one folder is needed'),
+    ({'name': '..'}, '--name=..: the name of one folder is needed'),
+    ({'roundz': '1'}, '--roundz is not a flag'),
+  ],
+)
+def test_bad_input_is_one_line_with_flag_value_and_what_is_allowed(given, message):
+  with pytest.raises(UserError) as error:
+    Config.from_flags(given)
+  assert message in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+def test_a_name_is_made_of_what_differs_from_the_defaults():
+  assert Config.from_flags({}).name == Config.from_flags({'mu': '1', 'rounds': '100'}).name == 'fedprox-mnist'
+  assert Config.from_flags({'mu': '0', 'stragglers': '0.9'}).name == 'fedprox-mnist-mu=0.0-stragglers=0.9'
+  assert (
+    Config.from_flags({'dataset': 'synthetic', 'synthetic_beta': '0'}).name == 'fedprox-synthetic-synthetic_beta=0.0'
+  )
+  assert Config.from_flags({'name': 'mine'}).name == 'mine'
+  assert Config.from_flags({'dataset': 'leaf', 'data_dir': '/data/femnist/'}).name == 'fedprox-leaf-femnist'
+
+
+def test_every_value_that_changes_results_changes_the_name():
+  """Two configs that differ must not share a folder."""
+  different = {
+    'data_seed': 1, 'partition': 'iid', 'num_clients': 500, 'model': 'cnn', 'mu': 0.5, 'client_optimizer': 'adam',
+    'learning_rate': 0.1, 'server_optimizer': 'adam', 'server_learning_rate': 0.5, 'rounds': 7, 'clients_per_round': 5,
+    'sampling': 'proportional', 'weighting': 'uniform', 'epochs': 3, 'batch_size': 4, 'stragglers': 0.1,
+    'straggler_policy': 'drop', 'seed': 5, 'runtime': 'worker', 'device': 'gpu', 'rounds_per_evaluation': 2,
+  }  # fmt: skip
+  names = {Config.from_flags({key: value}).name for key, value in different.items()}
+  assert len(names | {Config.from_flags({}).name}) == len(different) + 1
+  elsewhere = {'dataset', 'algorithm', 'data_dir', 'dirichlet_alpha', 'fallback_dataset', 'results_dir', 'name',
+               'rounds_per_checkpoint', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid'}  # fmt: skip
+  assert different.keys() | elsewhere == {field.name for field in dataclasses.fields(Config)}
+
+
+def test_differences_are_what_makes_another_run():
+  config = Config.from_flags({})
+  assert (
+    config.differences(Config.from_flags({'rounds': 7, 'results_dir': 'x', 'rounds_per_checkpoint': 3}).as_dict()) == []
+  )
+  assert config.differences(Config.from_flags({'seed': 1, 'mu': 2}).as_dict()) == ['mu', 'seed']
+
+
+def test_help_names_every_flag_and_imports_no_tensorflow():
+  text = help_text()
+  for field in dataclasses.fields(Config):
+    assert f'--{field.name} ' in text
+  assert max(map(len, text.splitlines())) <= 140
+  code = 'import sys, fedprox_tff.run; print([m for m in sys.modules if "tensorflow" in m])'
+  assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
