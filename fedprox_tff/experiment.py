@@ -31,8 +31,12 @@ def build_experiment(config: Config, dataset: FederatedDataset) -> Experiment:
   """Builds the parts of a run.
 
   Raises:
-    UserError: If the model does not fit the data.
+    UserError: If the model or the size of a cohort does not fit the data.
   """
+  if config.clients_per_round > dataset.num_clients:
+    raise UserError(
+      f'--clients_per_round={config.clients_per_round}: at most the {dataset.num_clients} clients there are.'
+    )
   try:
     model = MODELS[config.model](dataset.input_shape, dataset.num_classes, seed=config.seed)
   except ValueError as error:

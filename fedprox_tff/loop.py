@@ -3,71 +3,69 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from fedprox_tff.cohort import Participant, sample_cohort
 from fedprox_tff.config import Config
-from fedprox_tff.datasets.base import FederatedDataset
-from fedprox_tff.experiment import Experiment, build_experiment
-from fedprox_tff.federated import runtimes
+from fedprox_tff.experiment import Experiment
 from fedprox_tff.federated.evaluation import Evaluation
 from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.federated.runtimes import Runtime
+from fedprox_tff.progress import Progress
 from fedprox_tff.results import RunFolder
 
 Row = Mapping[str, float]
-OnRow = Callable[[int, Row], None]
 
 
-def train(config: Config, dataset: FederatedDataset, folder: RunFolder, on_row: OnRow) -> None:
+def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress) -> None:
   """Trains until `config.rounds`, from the newest checkpoint in `folder` if there is one.
+
+  However it ends, the state of the last whole round is saved.
 
   Args:
     config: The run.
-    dataset: Its federation.
+    experiment: Its parts.
+    runtime: The runtime in use.
     folder: Where rows and checkpoints go, and where an earlier part of the run may lie.
-    on_row: Called with each new round's number and row.
-
-  Raises:
-    KeyboardInterrupt: After the state of the last whole round is saved.
+    progress: Is told of each round.
   """
-  with runtimes.use(config.runtime, device=config.device) as runtime:
-    experiment = build_experiment(config, dataset)
 
-    def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> None:
-      """Evaluates the state after a round and writes its row."""
-      row = {**row, **_evaluate(config, experiment, state, round_num), 'seconds/train': seconds}
-      row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
-      row['memory/worker_mb'] = runtime.worker_memory_mb()
-      folder.release(row, round_num)
-      on_row(round_num, row)
+  def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> None:
+    """Evaluates the state after a round and writes its row."""
+    row = {**row, **_evaluate(config, experiment, state, round_num), 'seconds/train': seconds}
+    row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
+    row['memory/worker_mb'] = runtime.worker_memory_mb()
+    folder.release(row, round_num)
+    progress.on_row(round_num, row)
 
-    state = experiment.process.initialize()
-    saved, round_num = folder.load(state)
-    if saved is None:
-      finish_round(0, state, _row_of_round([], None), seconds=0.0)
-    else:
-      state = saved
-    try:
-      while round_num < config.rounds:
-        start = time.monotonic()
-        participants = _draw_cohort(config, dataset, round_num + 1)
-        payloads = [_payload(config, experiment, participant, round_num + 1) for participant in participants]
-        next_state, metrics = experiment.process.next(state, payloads)
-        row = _row_of_round(participants, metrics)
-        finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
-        state, round_num = next_state, round_num + 1
-        if round_num % config.rounds_per_checkpoint == 0:
-          folder.save(state, round_num)
-    finally:
-      folder.save(state, round_num)  # whole rounds only, also when the loop is interrupted
+  process = experiment.process
+  state, round_num = folder.load(process.initialize())
+  if state is None:
+    state = process.initialize()
+    finish_round(0, state, _row_of_round([], None), seconds=0.0)
+  else:
+    progress.on_resume(round_num)
+  try:
+    while round_num < config.rounds:
+      start = time.monotonic()
+      participants = _draw_cohort(config, experiment, round_num + 1)
+      payloads = [_payload(config, experiment, participant, round_num + 1) for participant in participants]
+      next_state, metrics = process.next(state, payloads)
+      row = _row_of_round(participants, metrics)
+      finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
+      state, round_num = next_state, round_num + 1
+      if round_num % config.rounds_per_checkpoint == 0:
+        folder.save(state, round_num)
+  finally:
+    folder.save(state, round_num)
 
 
-def _draw_cohort(config: Config, dataset: FederatedDataset, round_num: int) -> list[Participant]:
+def _draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[Participant]:
   return sample_cohort(
-    dataset.train.sizes,
+    experiment.train_data.sizes,
     seed=config.seed,
     round_num=round_num,
     clients_per_round=config.clients_per_round,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimizers of `tff.learning.optimizers` by name, for either side of the federation.
 
-`adafactor` is not among them: the type of its state changes in its first step, from int32 to float32, which neither TFF's
-own finalizer nor a local loop accepts.
+`adafactor` is not among them: its state changes from int32 to float32 in its first step, which neither TFF's own
+finalizer nor a local loop accepts.
 
 An optimizer is written `name` or `name:key=value,key=value`, such as `adam:beta_2=0.99,epsilon=0.001`; the learning
 rate has its own flag.

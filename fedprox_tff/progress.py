@@ -2,6 +2,7 @@
 """What a run says while it works: a live line with the time left on a terminal, plain lines otherwise."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -13,12 +14,28 @@ _PLAIN_LINES = 20  # about so many over a whole run
 class Progress:
   """Reports the rounds of one run."""
 
-  def __init__(self, total_rounds: int, stream: TextIO = sys.stdout):
+  def __init__(self, total_rounds: int, stream: TextIO | None = None):
     self._total = total_rounds
-    self._stream = stream
-    self._live = stream.isatty()
+    self._stream = stream or sys.stdout
+    self._live = self._stream.isatty()
     self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
     self._evaluated = ''
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, *_) -> None:
+    """Leaves the live line."""
+    if self._live and self._first is not None:
+      self._stream.write('\n')
+      self._stream.flush()
+
+  def on_resume(self, round_num: int) -> None:
+    """Reports that an earlier process has done the rounds up to this one."""
+    if round_num >= self._total:
+      self._say(f'this run is done: {round_num} rounds')
+    else:
+      self._say(f'going on after round {round_num}')
 
   def on_row(self, round_num: int, row: Mapping[str, float]) -> None:
     """Reports a finished round."""
@@ -33,16 +50,11 @@ class Progress:
     self._warn(round_num, row)
     line = f'round {round_num:>{len(str(self._total))}}/{self._total}  {self._evaluated}{self._left(round_num, now)}'
     if self._live:
-      self._stream.write(f'\r\x1b[K{line}')
+      width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and stay
+      self._stream.write(f'\r\x1b[K{line[:width]}')
     elif round_num % max(1, self._total // _PLAIN_LINES) == 0 or round_num == self._total:
       self._stream.write(f'{line}\n')
     self._stream.flush()
-
-  def close(self) -> None:
-    """Leaves the live line."""
-    if self._live and self._first is not None:
-      self._stream.write('\n')
-      self._stream.flush()
 
   def _left(self, round_num: int, now: float) -> str:
     first_round, since = self._first

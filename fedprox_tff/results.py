@@ -12,6 +12,7 @@ checkpoints are written by `tff.program`'s managers.
 
 import asyncio
 import contextlib
+import csv
 import fcntl
 import importlib.metadata
 import json
@@ -69,8 +70,6 @@ class RunFolder:
 
   def rows(self) -> list[dict[str, float]]:
     """Returns all rows, as numbers."""
-    import csv
-
     with self.metrics_path.open(newline='') as file:
       return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
@@ -111,7 +110,10 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
 
 def _check_or_write_config(path: pathlib.Path, config: Config, data_source: str) -> None:
   if path.exists():
-    earlier = json.loads(path.read_text())['config']
+    try:
+      earlier = json.loads(path.read_text())['config']
+    except (ValueError, KeyError, TypeError):
+      raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
     different = config.differences(earlier)
     if different:
       values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)

@@ -2,6 +2,7 @@
 """The command line of one run: python -m fedprox_tff.run --mu=1 --stragglers=0.5."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import shlex
@@ -18,6 +19,7 @@ from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.errors import DataError, RunFailedError, UserError
 from fedprox_tff.help_text import help_text
+from fedprox_tff.progress import Progress
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -73,16 +75,13 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return BAD_INPUT
-  except RunFailedError as error:
+  except (RunFailedError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     return FAILED
   except KeyboardInterrupt:
-    print(f'\ninterrupted; to go on: {shlex.join(_command(argv))}', file=sys.stderr)
+    command = shlex.join([_python(), '-m', 'fedprox_tff.run', *argv[1:]])
+    print(f'\ninterrupted; to go on: {command}', file=sys.stderr)
     return INTERRUPTED
-
-
-def _command(argv: Sequence[str]) -> list[str]:
-  return ['python', '-m', 'fedprox_tff.run', *argv[1:]]
 
 
 def _run(given: Mapping[str, Any]) -> int:
@@ -91,21 +90,20 @@ def _run(given: Mapping[str, Any]) -> int:
   print(f'{dataset.name}: {dataset.source}')
   print(describe_federation(dataset), flush=True)
 
-  from fedprox_tff import loop, results  # TensorFlow and TFF: seconds, after all that can be wrong before
-  from fedprox_tff.progress import Progress
+  # TensorFlow and TFF take seconds to import: only after all that can be wrong before.
+  from fedprox_tff import experiment, loop, results
+  from fedprox_tff.federated import runtimes
 
-  with results.open_run(config, dataset.source) as folder:
-    progress = Progress(config.rounds)
-    try:
-      loop.train(config, dataset, folder, progress.on_row)
-    finally:
-      progress.close()
-    _summarize(folder.path, folder.rows(), config)
+  with runtimes.use(config.runtime, device=config.device) as runtime:
+    parts = experiment.build_experiment(config, dataset)
+    with results.open_run(config, dataset.source) as folder, Progress(config.rounds) as progress:
+      loop.train(config, parts, runtime, folder, progress)
+  _summarize(folder.path, folder.rows(), config)
   return DONE
 
 
 def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> None:
-  evaluated = [row for row in rows if row['test/accuracy'] == row['test/accuracy']]
+  evaluated = [row for row in rows if not math.isnan(row['test/accuracy'])]
   best = max(evaluated, key=lambda row: row['test/accuracy'])
   last = evaluated[-1]
   print(
@@ -115,7 +113,12 @@ def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Con
   if config.dataset == config.fallback_dataset:
     print(f'*** on {config.dataset}, the fallback data set ***')
   print(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
-  print(f'to plot it: python analysis/plot.py {shlex.quote(str(path))}')
+  print(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
+
+
+def _python() -> str:
+  """Returns the interpreter as it was called, such as .venv/bin/python."""
+  return sys.orig_argv[0]
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 
 import collections
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -25,6 +26,11 @@ class ArrayClientData(tff.simulation.datasets.ClientData):
   def client_ids(self) -> list[str]:
     """The names of the clients, in the order of the split."""
     return self._client_ids
+
+  @property
+  def sizes(self) -> np.ndarray:
+    """The number of examples n_k of each client, int64 [num_clients]."""
+    return self._split.sizes
 
   def examples(self, client_id: str) -> collections.OrderedDict:
     """Returns a client's examples as arrays, x [n_k, ...] and y [n_k]: views, not copies."""

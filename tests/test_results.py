@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fedprox_tff.config import Config
+from fedprox_tff.errors import UserError
+from fedprox_tff.results import open_run
+
+STATE = {'weights': np.arange(3, dtype=np.float32)}
+
+
+def config(tmp_path, **values):
+  return Config.from_flags({'dataset': 'digits', 'results_dir': str(tmp_path), 'name': 'run', **values})
+
+
+def fill(folder, rounds, save=()):
+  for round_num in rounds:
+    folder.release({'value': round_num / 10, 'other': math.nan}, round_num)
+    if round_num in save:
+      folder.save({'weights': STATE['weights'] + round_num}, round_num)
+
+
+def lines(tmp_path):
+  return (tmp_path / 'run' / 'metrics.csv').read_text().splitlines()
+
+
+def test_config_json_says_what_made_the_results(tmp_path):
+  with open_run(config(tmp_path, mu=0.5), 'from here'):
+    pass
+  record = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert record['config'] == config(tmp_path, mu=0.5).as_dict()
+  assert record['data_source'] == 'from here'
+  assert record['versions']['tensorflow-federated'] == '0.87.0'
+  assert {'revision', 'command', 'versions'} <= record.keys()
+
+
+def test_rows_are_numbers_in_one_order(tmp_path):
+  with open_run(config(tmp_path), '') as folder:
+    fill(folder, range(3))
+    rows = folder.rows()
+  assert lines(tmp_path)[0] == 'round_num,other,value'
+  assert [(row['round_num'], row['value']) for row in rows] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+  assert math.isnan(rows[0]['other'])
+
+
+def test_resuming_goes_on_from_the_newest_state_and_rewrites_what_came_after_it(tmp_path):
+  with open_run(config(tmp_path), '') as folder:
+    fill(folder, range(8), save=(0, 2, 5))
+  with open_run(config(tmp_path), '') as folder:
+    state, round_num = folder.load(STATE)
+    assert round_num == 5
+    np.testing.assert_array_equal(state['weights'], STATE['weights'] + 5)
+    folder.release({'value': 60.0, 'other': math.nan}, 6)
+  assert [line.split(',')[0] for line in lines(tmp_path)] == ['round_num', *'0123456']
+  assert lines(tmp_path)[-1] == '6,nan,60.0'
+
+
+def test_a_row_torn_by_a_kill_is_cut(tmp_path):
+  with open_run(config(tmp_path), '') as folder:
+    fill(folder, range(3), save=(2,))
+  path = tmp_path / 'run' / 'metrics.csv'
+  path.write_bytes(path.read_bytes() + b'3,nan,0.')
+  with open_run(config(tmp_path), '') as folder:
+    assert folder.load(STATE)[1] == 2
+    assert [row['round_num'] for row in folder.rows()] == [0, 1, 2]
+
+
+def test_a_state_whose_rows_are_gone_is_not_trusted(tmp_path):
+  with open_run(config(tmp_path), '') as folder:
+    fill(folder, range(6), save=(2, 5))
+  path = tmp_path / 'run' / 'metrics.csv'
+  path.write_text('\n'.join(lines(tmp_path)[:5]) + '\n')  # rounds 0 to 3
+  with open_run(config(tmp_path), '') as folder:
+    assert folder.load(STATE)[1] == 2
+  path.unlink()
+  with open_run(config(tmp_path), '') as folder:
+    assert folder.load(STATE) == (None, 0)
+    fill(folder, range(3), save=(2,))  # and its place is free again
+
+
+def test_another_config_in_the_same_folder_is_refused_by_name(tmp_path):
+  with open_run(config(tmp_path), ''):
+    pass
+  refused = pytest.raises(UserError, match=r'another config \(--mu=1.0 there, 0.5 here\); choose another --name')
+  with refused, open_run(config(tmp_path, mu=0.5), ''):
+    pass
+  with open_run(config(tmp_path, rounds=500, rounds_per_checkpoint=3), ''):
+    pass  # a longer run continues a shorter one
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path):
+  refused = pytest.raises(UserError, match='another process is working on this run')
+  with open_run(config(tmp_path), ''), refused, open_run(config(tmp_path), ''):
+    pass
+
+
+def test_an_unreadable_config_is_refused_by_name(tmp_path):
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'config.json').write_text('{"config": ')
+  with pytest.raises(UserError, match=r'config.json is not a run.s config'), open_run(config(tmp_path), ''):
+    pass

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, end to end on real digits: results, exit codes, and runs that are ended and started again."""
+
+import asyncio
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+from fedprox_tff import run
+from fedprox_tff.config import Config
+from fedprox_tff.datasets import digits
+from fedprox_tff.experiment import build_experiment
+from fedprox_tff.federated import runtimes
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']
+COLUMNS = {
+  'round_num', 'test/accuracy', 'test/loss', 'train/accuracy', 'train/loss', 'train/update_norm', 'cohort/size',
+  'cohort/stragglers', 'cohort/dropped', 'cohort/epochs', 'cohort/steps', 'cohort/non_finite', 'cohort/skipped', 'mu',
+  'seconds/train', 'seconds/evaluation', 'memory/process_mb', 'memory/worker_mb',
+}  # fmt: skip
+
+
+def main(*flags):
+  return run.main(['run', *flags])
+
+
+def read_rows(folder):
+  with (folder / 'metrics.csv').open(newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def lasting(rows):
+  """Returns the rows without what differs from run to run on one machine."""
+  return [{k: v for k, v in row.items() if not k.startswith(('seconds/', 'memory/'))} for row in rows]
+
+
+def final_weights(folder, config):
+  """Returns the weights in the newest checkpoint."""
+  with runtimes.use('in_process'):
+    process = build_experiment(config, digits.load(data_seed=config.data_seed)).process
+    manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'))
+    state, version = asyncio.run(manager.load_latest(process.initialize()))
+    assert version == config.rounds
+    return [np.asarray(w) for w in process.get_model_weights(state).trainable]
+
+
+def start(results, *flags):
+  command = [sys.executable, '-m', 'fedprox_tff.run', *SMALL, f'--results_dir={results}', '--name=run', *flags]
+  with open(f'{results}.log', 'a') as log:
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def wait_for_round(results, round_num, process):
+  path, deadline = results / 'run' / 'metrics.csv', time.monotonic() + 120
+  while time.monotonic() < deadline and process.poll() is None:
+    if path.exists() and len(path.read_text().splitlines()) > round_num + 1:
+      return
+    time.sleep(0.01)
+  raise AssertionError(pathlib.Path(f'{results}.log').read_text())
+
+
+@pytest.mark.parametrize('algorithm', ['fedavg', 'fedprox'])
+def test_a_run_from_flags_to_results(tmp_path, capsys, algorithm):
+  flags = [*SMALL, f'--algorithm={algorithm}', '--rounds=12', f'--results_dir={tmp_path}', '--name=run']
+  assert main(*flags) == 0
+  rows = read_rows(tmp_path / 'run')
+  assert set(rows[0]) == COLUMNS
+  assert [int(row['round_num']) for row in rows] == list(range(13))
+  assert float(rows[-1]['test/accuracy']) > float(rows[0]['test/accuracy']) + 0.2
+  assert float(rows[-1]['train/loss']) < float(rows[0]['train/loss'])
+  assert {row['cohort/stragglers'] for row in rows[1:]} == {'2'}
+  assert {row['cohort/dropped'] for row in rows[1:]} == {'2' if algorithm == 'fedavg' else '0'}
+  assert {row['mu'] for row in rows} == {'0.0' if algorithm == 'fedavg' else '1.0'}
+  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['algorithm'] == algorithm
+  assert list((tmp_path / 'run' / 'tensorboard').iterdir())
+  said = capsys.readouterr().out
+  assert 'this federation' in said
+  assert f'test accuracy: best {max(float(r["test/accuracy"]) for r in rows):.4f}' in said
+  assert f'analysis/plot.py {tmp_path / "run"}' in said
+  assert '\x1b' not in said  # plain lines where there is no terminal
+
+  before = (tmp_path / 'run' / 'metrics.csv').read_bytes()
+  assert main(*flags) == 0
+  assert (tmp_path / 'run' / 'metrics.csv').read_bytes() == before
+  assert 'this run is done: 12 rounds' in capsys.readouterr().out
+
+
+def test_two_runs_of_one_seed_have_the_same_bits_and_another_seed_has_others(tmp_path):
+  flags = [*SMALL, '--rounds=3', f'--results_dir={tmp_path}']
+  for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+    assert main(*flags, f'--name={name}', f'--seed={seed}') == 0
+  a, b, c = (lasting(read_rows(tmp_path / name)) for name in 'abc')
+  assert a == b
+  assert a != c
+
+
+def test_a_longer_run_continues_a_shorter_one(tmp_path):
+  flags = [*SMALL, f'--results_dir={tmp_path}']
+  assert main(*flags, '--name=whole', '--rounds=5') == 0
+  assert main(*flags, '--name=parts', '--rounds=2') == 0
+  assert main(*flags, '--name=parts', '--rounds=5') == 0
+  assert lasting(read_rows(tmp_path / 'parts')) == lasting(read_rows(tmp_path / 'whole'))
+
+
+def test_rounds_that_are_not_evaluated_have_rows_too(tmp_path):
+  assert main(*SMALL, '--rounds=5', '--rounds_per_evaluation=2', f'--results_dir={tmp_path}', '--name=run') == 0
+  evaluated = [row['test/accuracy'] != 'nan' for row in read_rows(tmp_path / 'run')]
+  assert evaluated == [True, False, True, False, True, True]
+
+
+def test_everybody_dropped_is_said(tmp_path, capsys):
+  flags = ['--algorithm=fedavg', '--stragglers=1', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
+  assert main(*SMALL, *flags) == 0
+  rows = read_rows(tmp_path / 'run')
+  assert {row['cohort/skipped'] for row in rows[1:]} == {'1'}
+  assert len({row['test/loss'] for row in rows}) == 1
+  assert "nobody contributed, so the server's step was skipped" in capsys.readouterr().out
+
+
+def test_clients_that_diverge_are_counted_and_said(tmp_path, capsys):
+  flags = ['--learning_rate=1e30', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
+  assert main(*SMALL, *flags) == 0
+  assert int(read_rows(tmp_path / 'run')[1]['cohort/non_finite']) > 0
+  assert 'left out, their updates are not finite' in capsys.readouterr().out
+
+
+def test_ended_twice_by_sigkill_it_ends_with_the_same_bits(tmp_path):
+  flags = ['--rounds=24', '--rounds_per_checkpoint=4']
+  assert main(*SMALL, *flags, f'--results_dir={tmp_path / "whole"}', '--name=run') == 0
+  results = tmp_path / 'killed'
+  for round_num in (3, 13):
+    process = start(results, *flags)
+    wait_for_round(results, round_num, process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+  assert main(*SMALL, *flags, f'--results_dir={results}', '--name=run') == 0
+  killed, whole = results / 'run', tmp_path / 'whole' / 'run'
+  assert lasting(read_rows(killed)) == lasting(read_rows(whole))
+  config = Config.from_flags(dict(flag.lstrip('-').split('=') for flag in [*SMALL, *flags]))
+  for a, b in zip(final_weights(killed, config), final_weights(whole, config), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_how_to_go_on(tmp_path, end):
+  results = tmp_path / 'results'
+  process = start(results, '--rounds=2000', '--rounds_per_checkpoint=1000')
+  wait_for_round(results, 5, process)
+  process.send_signal(end)
+  assert process.wait(60) == 130
+  log = pathlib.Path(f'{results}.log').read_text()
+  assert f'interrupted; to go on: {sys.executable} -m fedprox_tff.run --dataset=digits' in log
+  assert 'Traceback' not in log
+  done = len(read_rows(results / 'run')) - 1
+  versions = sorted(int(p.name.rsplit('_', 1)[1]) for p in (results / 'run' / 'checkpoints').iterdir())
+  assert versions[-1] in (done, done - 1)  # the last whole round was saved, not the checkpoint before
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--rounds=-3'], '--rounds=-3: a whole number of at least 0 is needed.'),
+    (['--round=3'], "Unknown command line flag 'round'. Did you mean: rounds"),
+    (['results'], 'results: flags only'),
+    (['--algorithm=fedavg', '--mu=1'], '--mu=1: algorithm fedavg does not use it'),
+    (['--dataset=digits', '--num_clients=33'], '--num_clients'),
+    (['--dataset=synthetic', '--model=cnn'], '--model=cnn'),
+    (['--dataset=mnist', '--data_dir=/no/such/folder'], '--data_dir'),
+  ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, message):
+  assert main(f'--results_dir={tmp_path}', *flags) == 2
+  captured = capsys.readouterr()
+  assert message in captured.err
+  assert captured.err.startswith('error: ')
+  assert captured.err.count('\n') == 1
+  assert not list(tmp_path.rglob('metrics.csv'))
+
+
+def test_help_answers_without_tensorflow():
+  code = 'import sys; from fedprox_tff import run; run.main(["run", "--help"]); sys.exit("tensorflow" in sys.modules)'
+  result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+  assert '--rounds_per_evaluation' in result.stdout
+
+
+def test_without_the_data_only_the_flag_swaps_them(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('FEDPROX_DATA_DIR', str(tmp_path))
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  for proxy in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+    monkeypatch.setenv(proxy, 'http://127.0.0.1:9')  # nobody answers: no network
+  flags = ['--rounds=1', '--clients_per_round=2', '--epochs=1', f'--results_dir={tmp_path}']
+  assert main(*flags) == 2
+  assert '--dataset=digits' in capsys.readouterr().err
+  assert main(*flags, '--fallback_dataset=digits', '--name=run') == 0
+  said = capsys.readouterr().out
+  assert said.count('*** ') == 2  # at the start and at the end
+  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['dataset'] == 'digits'
+
+
+@pytest.mark.skipif('FEDPROX_DATA_DIR' not in os.environ, reason='$FEDPROX_DATA_DIR names no folder with MNIST')
+def test_a_run_on_real_mnist(tmp_path):
+  assert main('--rounds=5', '--rounds_per_evaluation=5', f'--results_dir={tmp_path}', '--name=run') == 0
+  rows = read_rows(tmp_path / 'run')
+  assert float(rows[-1]['test/accuracy']) > 0.5
+  assert float(rows[-1]['train/loss']) < float(rows[0]['train/loss']) / 2
