@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the folder of a made run holds."""
+
+CONFIG = {
+  'dataset': 'mnist',
+  'data_dir': None,
+  'data_seed': 0,
+  'partition': 'power_law',
+  'num_clients': 1000,
+  'dirichlet_alpha': None,
+  'synthetic_alpha': None,
+  'synthetic_beta': None,
+  'synthetic_iid': None,
+  'fallback_dataset': '',
+  'model': 'logistic',
+  'algorithm': 'fedprox',
+  'mu': 1.0,
+  'client_optimizer': 'sgd',
+  'learning_rate': 0.03,
+  'server_optimizer': 'sgd',
+  'server_learning_rate': 1.0,
+  'rounds': 4,
+  'clients_per_round': 10,
+  'sampling': 'uniform',
+  'weighting': 'examples',
+  'epochs': 20,
+  'batch_size': 10,
+  'stragglers': 0.5,
+  'straggler_policy': 'partial',
+  'seed': 0,
+  'runtime': 'in_process',
+  'device': 'cpu',
+  'rounds_per_evaluation': 2,
+  'rounds_per_checkpoint': 10,
+  'results_dir': 'results',
+  'name': 'run',
+}
+FEDAVG = {'algorithm': 'fedavg', 'mu': None, 'straggler_policy': 'drop'}
+# Evaluated every other round, as results.py writes it.
+LOSSES = ('2.5', 'nan', '1.25', 'nan', '0.7000000000000001')
+HEADER = 'round_num,cohort/epochs,mu,test/accuracy,test/loss,train/accuracy,train/loss'
+
+
+def csv_text(losses=LOSSES, *, mu=1.0):
+  """Returns metrics.csv with these training losses; evaluated rounds have the accuracy 0.1 (round_num + 1)."""
+  rows = [HEADER]
+  for round_num, loss in enumerate(losses):
+    accuracy = 'nan' if loss == 'nan' else f'0.{round_num + 1}'
+    rows.append(f'{round_num},100.0,{mu},{accuracy},{loss},{accuracy},{loss}')
+  return '\n'.join(rows) + '\n'
