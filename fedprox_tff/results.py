@@ -109,24 +109,33 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
 
 
 def _check_or_write_config(path: pathlib.Path, config: Config, data_source: str) -> None:
-  if path.exists():
-    try:
-      earlier = json.loads(path.read_text())['config']
-    except (ValueError, KeyError, TypeError):
-      raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
-    different = config.differences(earlier)
-    if different:
-      values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)
-      raise UserError(f'{path.parent} holds a run of another config ({values}); choose another --name or remove it.')
+  """Writes what makes the run; of an earlier part of it, only the number of rounds may grow."""
+  if not path.exists():
+    record = {
+      'config': config.as_dict(),
+      'data_source': data_source,
+      'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
+      | {package: importlib.metadata.version(package) for package in _PACKAGES},
+      'revision': _revision(),
+      'command': shlex.join(sys.orig_argv),
+    }
+    _write(path, record)
     return
-  record = {
-    'config': config.as_dict(),
-    'data_source': data_source,
-    'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
-    | {package: importlib.metadata.version(package) for package in _PACKAGES},
-    'revision': _revision(),
-    'command': shlex.join(sys.orig_argv),
-  }
+  try:
+    record = json.loads(path.read_text())
+    earlier = record['config']
+  except (ValueError, KeyError, TypeError):
+    raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
+  different = config.differences(earlier)
+  if different:
+    values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)
+    raise UserError(f'{path.parent} holds a run of another config ({values}); choose another --name or remove it.')
+  if config.rounds > earlier['rounds']:
+    earlier['rounds'] = config.rounds
+    _write(path, record)
+
+
+def _write(path: pathlib.Path, record: Mapping[str, Any]) -> None:
   temporary = path.with_suffix('.tmp')
   temporary.write_text(json.dumps(record, indent=2) + '\n')
   temporary.rename(path)

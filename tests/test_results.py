@@ -87,8 +87,13 @@ def test_another_config_in_the_same_folder_is_refused_by_name(tmp_path):
   refused = pytest.raises(UserError, match=r'another config \(--mu=1.0 there, 0.5 here\); choose another --name')
   with refused, open_run(config(tmp_path, mu=0.5), ''):
     pass
-  with open_run(config(tmp_path, rounds=500, rounds_per_checkpoint=3), ''):
-    pass  # a longer run continues a shorter one
+
+
+def test_a_longer_run_continues_a_shorter_one(tmp_path):
+  for rounds, recorded in ((50, 50), (500, 500), (20, 500)):
+    with open_run(config(tmp_path, rounds=rounds, rounds_per_checkpoint=3), ''):
+      pass
+    assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['rounds'] == recorded
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):

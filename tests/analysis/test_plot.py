@@ -25,7 +25,7 @@ def test_curves_are_the_evaluated_rounds(make_run):
   loss, accuracy = draw(make_run('a'), other).axes
   assert len(loss.lines) == len(accuracy.lines) == 2
   assert [line.get_xdata().tolist() for line in loss.lines] == [[0, 2, 4], [0, 1, 2]]
-  assert [line.get_ydata().tolist() for line in loss.lines] == [[2.5, 1.25, 0.7000000000000001], [2.0, 1.5, 1.75]]
+  assert [line.get_ydata().tolist() for line in loss.lines] == [[2.5, 1.25, 2.2738632088209076], [2.0, 1.5, 1.75]]
   assert [line.get_xdata().tolist() for line in accuracy.lines] == [[0, 2, 4], [0, 1, 2]]
   assert [line.get_ydata().tolist() for line in accuracy.lines] == [[0.1, 0.3, 0.5], [0.1, 0.2, 0.3]]
 
@@ -63,6 +63,7 @@ def test_a_single_point_is_seen(make_run):
 def test_line_styles_are_those_of_the_paper():
   looks = curves.choose_looks([CONFIG, CONFIG | FEDAVG, CONFIG | {'mu': 0.0}])
   assert [look.style for look in looks] == ['-', ':', '--']
+  assert [look.colour for look in looks] == ['#0072B2', '#D55E00', '#009E73']  # blue, vermilion, green
 
 
 def test_a_method_keeps_its_colour():
@@ -210,7 +211,7 @@ def test_the_same_input_gives_the_same_bytes_anywhere(make_run, tmp_path):
   runs = [make_run('a'), make_run('b', **FEDAVG)]
   assert plot.main([*map(str, runs), f'--output={tmp_path}/here']) == 0
   # As a user types it, from another folder, with other settings of Matplotlib; and without TensorFlow.
-  (tmp_path / 'matplotlibrc').write_text('lines.linewidth: 9\nbackend: nothing_like_this\n')
+  (tmp_path / 'matplotlibrc').write_text('axes.facecolor: red\nbackend: nothing_like_this\n')
   command = [sys.executable, '-X', 'importtime', str(PLOT), 'results/a', 'results/b', '--output=there']
   environment = {**os.environ, 'PYTHONHASHSEED': '7', 'SOURCE_DATE_EPOCH': '1'}
   environment.pop('PYTHONPATH', None)
