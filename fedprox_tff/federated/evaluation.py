@@ -13,7 +13,7 @@ from fedprox_tff.datasets.base import Examples
 from fedprox_tff.models.base import Model
 from fedprox_tff.tree import Weights
 
-_CHUNK = 4096  # examples at a time: bounds the memory of a convolutional network's activations
+_CHUNK = 1024  # examples at a time: bounds the memory of a convolutional network's activations
 
 
 class Evaluation(NamedTuple):
