@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a config builds: the federation's data, the model, the process, and the evaluations."""
+"""What a config builds: the federation's data, the process, its initial state, and the evaluations.
+
+Runs that differ only in values (mu, learning rates, seed, stragglers) share what is compiled: those values, and the
+initial weights, are put into the state.
+"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow_federated as tff
 
 from fedprox_tff import optimizers
 from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.config import Config
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.errors import UserError
 from fedprox_tff.federated.client_data import ArrayClientData
 from fedprox_tff.federated.evaluation import Evaluation, build_evaluation
 from fedprox_tff.federated.process import build_process
-from fedprox_tff.models import MODELS
+from fedprox_tff.models import MODELS, Model
 from fedprox_tff.tree import Weights
 
 
@@ -22,35 +27,81 @@ class Experiment(NamedTuple):
   """The parts that a run iterates."""
 
   process: tff.learning.templates.LearningProcess
+  initial_state: Any  # with the run's hyperparameters and initial weights
   train_data: ArrayClientData
   evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
   evaluate_test: Callable[[Weights], Evaluation]
 
 
-def build_experiment(config: Config, dataset: FederatedDataset) -> Experiment:
-  """Builds the parts of a run.
+class Data(NamedTuple):
+  """What is made of a data set for one kind of model."""
 
-  Raises:
-    UserError: If the model or the size of a cohort does not fit the data.
-  """
-  if config.clients_per_round > dataset.num_clients:
-    raise UserError(
-      f'--clients_per_round={config.clients_per_round}: at most the {dataset.num_clients} clients there are.'
+  dataset: FederatedDataset
+  model: str
+  train_data: ArrayClientData
+  evaluate_train: Callable[[Weights], Evaluation]
+  evaluate_test: Callable[[Weights], Evaluation]
+
+
+class Builder:
+  """Builds experiments, one after another, in the runtime in use; keeps what the next one may share."""
+
+  def __init__(self):
+    self._processes: dict[Any, tff.learning.templates.LearningProcess] = {}
+    self._data: Data | None = None  # of the newest run only: data sets are large
+
+  def build(self, config: Config, dataset: FederatedDataset) -> Experiment:
+    """Builds the parts of a run.
+
+    Raises:
+      UserError: If the model or the size of a cohort does not fit the data.
+    """
+    if config.clients_per_round > dataset.num_clients:
+      raise UserError(
+        f'--clients_per_round={config.clients_per_round}: at most the {dataset.num_clients} clients there are.'
+      )
+    try:
+      model = MODELS[config.model](dataset.input_shape, dataset.num_classes, seed=config.seed)
+    except ValueError as error:
+      raise UserError(f'--model={config.model}: {error}') from None
+    algorithm = ALGORITHMS[config.algorithm](**config.arguments_of(ALGORITHMS[config.algorithm]))
+    process = self._process(config, algorithm, model, dataset.num_classes)
+    if self._data is None or self._data.dataset is not dataset or self._data.model != model.name:
+      self._data = Data(
+        dataset,
+        model.name,
+        ArrayClientData(dataset.client_ids, dataset.train),
+        build_evaluation(model, dataset.train.examples),
+        build_evaluation(model, dataset.test.examples),
+      )
+    return Experiment(process, _initial_state(process, config, algorithm, model), *self._data[2:])
+
+  def _process(
+    self, config: Config, algorithm: Algorithm, model: Model, num_classes: int
+  ) -> tff.learning.templates.LearningProcess:
+    arguments = config.arguments_of(ALGORITHMS[config.algorithm])
+    structure = {name: value for name, value in arguments.items() if name not in algorithm.hparams}
+    key = (
+      *(config.algorithm, tuple(structure.items()), config.model, model.input_shape, num_classes),
+      *(config.client_optimizer, config.server_optimizer),
     )
-  try:
-    model = MODELS[config.model](dataset.input_shape, dataset.num_classes, seed=config.seed)
-  except ValueError as error:
-    raise UserError(f'--model={config.model}: {error}') from None
-  algorithm = ALGORITHMS[config.algorithm]
-  process = build_process(
-    algorithm(**config.arguments_of(algorithm)),
-    model,
-    client_optimizer=optimizers.build(config.client_optimizer, learning_rate=config.learning_rate),
-    server_optimizer=optimizers.build(config.server_optimizer, learning_rate=config.server_learning_rate),
-  )
-  return Experiment(
-    process,
-    ArrayClientData(dataset.client_ids, dataset.train),
-    build_evaluation(model, dataset.train.examples),
-    build_evaluation(model, dataset.test.examples),
-  )
+    if key not in self._processes:
+      self._processes[key] = build_process(
+        algorithm,
+        model,
+        client_optimizer=optimizers.build(config.client_optimizer, learning_rate=config.learning_rate),
+        server_optimizer=optimizers.build(config.server_optimizer, learning_rate=config.server_learning_rate),
+      )
+    return self._processes[key]
+
+
+def _initial_state(
+  process: tff.learning.templates.LearningProcess, config: Config, algorithm: Algorithm, model: Model
+) -> Any:
+  state = process.initialize()
+  hparams = process.get_hparams(state)
+  hparams['client_work'].update(algorithm.hparams, learning_rate=config.learning_rate)
+  hparams['finalizer']['learning_rate'] = config.server_learning_rate
+  state = process.set_hparams(state, hparams)
+  weights = tff.learning.models.ModelWeights(model.initial_weights, ())
+  return process.set_model_weights(state, weights)

@@ -42,9 +42,9 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     progress.on_row(round_num, row)
 
   process = experiment.process
-  state, round_num = folder.load(process.initialize())
+  state, round_num = folder.load(experiment.initial_state)
   if state is None:
-    state = process.initialize()
+    state = experiment.initial_state
     finish_round(0, state, _row_of_round([], None), seconds=0.0)
   else:
     progress.on_resume(round_num)

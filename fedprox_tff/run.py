@@ -95,7 +95,7 @@ def _run(given: Mapping[str, Any]) -> int:
   from fedprox_tff.federated import runtimes
 
   with runtimes.use(config.runtime, device=config.device) as runtime:
-    parts = experiment.build_experiment(config, dataset)
+    parts = experiment.Builder().build(config, dataset)
     with results.open_run(config, dataset.source) as folder, Progress(config.rounds) as progress:
       loop.train(config, parts, runtime, folder, progress)
   _summarize(folder.path, folder.rows(), config)

@@ -18,7 +18,7 @@ import tensorflow_federated as tff
 from fedprox_tff import run
 from fedprox_tff.config import Config
 from fedprox_tff.datasets import digits
-from fedprox_tff.experiment import build_experiment
+from fedprox_tff.experiment import Builder
 from fedprox_tff.federated import runtimes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -47,11 +47,11 @@ def lasting(rows):
 def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
   with runtimes.use('in_process'):
-    process = build_experiment(config, digits.load(data_seed=config.data_seed)).process
+    experiment = Builder().build(config, digits.load(data_seed=config.data_seed))
     manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'))
-    state, version = asyncio.run(manager.load_latest(process.initialize()))
+    state, version = asyncio.run(manager.load_latest(experiment.initial_state))
     assert version == config.rounds
-    return [np.asarray(w) for w in process.get_model_weights(state).trainable]
+    return [np.asarray(w) for w in experiment.process.get_model_weights(state).trainable]
 
 
 def start(results, *flags):
