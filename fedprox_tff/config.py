@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedprox_tff import cohort
+from fedprox_tff.adaptive_mu import ADAPTIVE
 from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.errors import UserError
@@ -46,7 +47,8 @@ class Config:
 
   model: str = flag('logistic', 'Model and algorithm', 'the classifier', choices=MODELS)
   algorithm: str = flag('fedprox', 'Model and algorithm', 'the federated optimizer', choices=ALGORITHMS)
-  mu: float = flag(None, 'Model and algorithm', 'strength of the proximal term of fedprox', low=0)
+  mu: float = flag(None, 'Model and algorithm', 'strength of the proximal term of fedprox', low=0, word=ADAPTIVE)
+  initial_mu: float = flag(None, 'Model and algorithm', 'the first value of an adaptive mu', low=0)
   client_optimizer: str = flag('sgd', 'Model and algorithm', 'local steps: NAME or NAME:key=value,...')
   learning_rate: float = flag(None, 'Model and algorithm', "the client optimizer's", low=0)
   server_optimizer: str = flag('sgd', 'Model and algorithm', "server's step: NAME or NAME:key=value,...")
@@ -67,6 +69,8 @@ class Config:
   device: str = flag('cpu', 'Machine', 'where clients work', choices=('cpu', 'gpu'))
 
   rounds_per_evaluation: int = flag(1, 'Results', 'evaluate every so many rounds, and in the last', low=1)
+  rounds_per_dissimilarity: int = flag(0, 'Results', "measure local gradients every so many rounds; 0: never", low=0)
+  measure_gamma: bool = flag(False, 'Results', "measure the inexactness of clients' solutions")
   rounds_per_checkpoint: int = flag(10, 'Results', 'save every so many rounds, and in the last', low=1)
   results_dir: str = flag('results', 'Results', 'where runs are kept')
   name: str = flag(None, 'Results', "the run's folder in there; made of what differs from the defaults")
@@ -105,7 +109,8 @@ class Config:
     The number of rounds is not among them: a longer run continues a shorter one.
     """
     mine = self.as_dict()
-    return [key for key in mine if key not in _PLACES | {'rounds'} and mine[key] != other.get(key)]
+    theirs = {field.name: field.default for field in dataclasses.fields(self)} | other  # flags that came later
+    return [key for key in mine if key not in _PLACES | {'rounds'} and mine[key] != theirs[key]]
 
   def _chosen(self) -> dict[str, str]:
     """Returns the name of each table's chosen entry."""
@@ -136,6 +141,8 @@ class Config:
     defaults |= parameters(ALGORITHMS[self.algorithm])
     defaults['learning_rate'] = _LEARNING_RATES[self.dataset]
     defaults['straggler_policy'] = ALGORITHMS[self.algorithm]().straggler_policy
+    if self.mu != ADAPTIVE:
+      defaults.pop('initial_mu', None)
     return dataclasses.replace(self, **{key: v for key, v in defaults.items() if getattr(self, key) is None})
 
   def _check_together(self) -> None:
@@ -143,6 +150,10 @@ class Config:
       raise UserError(
         f'--clients_per_round={self.clients_per_round}: at most the {self.num_clients} clients of the federation.'
       )
+    if self.mu == ADAPTIVE and self.rounds_per_evaluation > 1:
+      raise UserError('--mu=adaptive compares the training loss of each round: --rounds_per_evaluation=1 is needed.')
+    if self.mu != ADAPTIVE and self.initial_mu is not None:
+      raise UserError(f'--initial_mu={self.initial_mu}: only --mu=adaptive uses it.')
     if self.dataset == 'leaf' and not self.data_dir:
       raise UserError('--dataset=leaf needs --data_dir, a folder that holds train/*.json and test/*.json.')
     if self.name in ('.', '..') or (self.name and pathlib.Path(self.name).name != self.name):

@@ -5,19 +5,22 @@ Runs that differ only in values (mu, learning rates, seed, stragglers) share wha
 initial weights, are put into the state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff import optimizers
 from fedprox_tff.algorithms import ALGORITHMS
-from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.algorithms.base import Algorithm, Hparams
 from fedprox_tff.config import Config
-from fedprox_tff.datasets.base import FederatedDataset
+from fedprox_tff.datasets.base import Examples, FederatedDataset
 from fedprox_tff.errors import UserError
 from fedprox_tff.federated.client_data import ArrayClientData
+from fedprox_tff.federated.dissimilarity import Dissimilarity, build_dissimilarity
 from fedprox_tff.federated.evaluation import Evaluation, build_evaluation
+from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import MODELS, Model
 from fedprox_tff.tree import Weights
@@ -31,6 +34,8 @@ class Experiment(NamedTuple):
   train_data: ArrayClientData
   evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
   evaluate_test: Callable[[Weights], Evaluation]
+  dissimilarity: Callable[[Weights], Dissimilarity]  # of the clients' gradients
+  adapt: Callable[[Sequence[float]], Hparams] | None  # the global losses so far to the next round's hyperparameters
 
 
 class Data(NamedTuple):
@@ -41,6 +46,7 @@ class Data(NamedTuple):
   train_data: ArrayClientData
   evaluate_train: Callable[[Weights], Evaluation]
   evaluate_test: Callable[[Weights], Evaluation]
+  dissimilarity: Callable[[Weights], Dissimilarity]
 
 
 class Builder:
@@ -67,23 +73,18 @@ class Builder:
     algorithm = ALGORITHMS[config.algorithm](**config.arguments_of(ALGORITHMS[config.algorithm]))
     process = self._process(config, algorithm, model, dataset.num_classes)
     if self._data is None or self._data.dataset is not dataset or self._data.model != model.name:
-      self._data = Data(
-        dataset,
-        model.name,
-        ArrayClientData(dataset.client_ids, dataset.train),
-        build_evaluation(model, dataset.train.examples),
-        build_evaluation(model, dataset.test.examples),
-      )
-    return Experiment(process, _initial_state(process, config, algorithm, model), *self._data[2:])
+      self._data = _data(dataset, model)
+    return Experiment(process, _initial_state(process, config, algorithm, model), *self._data[2:], algorithm.adapt)
 
   def _process(
     self, config: Config, algorithm: Algorithm, model: Model, num_classes: int
   ) -> tff.learning.templates.LearningProcess:
     arguments = config.arguments_of(ALGORITHMS[config.algorithm])
-    structure = {name: value for name, value in arguments.items() if name not in algorithm.hparams}
+    values = algorithm.hparams.keys() | {'initial_mu'}
+    structure = {name: value for name, value in arguments.items() if name not in values}
     key = (
       *(config.algorithm, tuple(structure.items()), config.model, model.input_shape, num_classes),
-      *(config.client_optimizer, config.server_optimizer),
+      *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
     )
     if key not in self._processes:
       self._processes[key] = build_process(
@@ -91,8 +92,21 @@ class Builder:
         model,
         client_optimizer=optimizers.build(config.client_optimizer, learning_rate=config.learning_rate),
         server_optimizer=optimizers.build(config.server_optimizer, learning_rate=config.server_learning_rate),
+        measure_gamma=config.measure_gamma,
       )
     return self._processes[key]
+
+
+def _data(dataset: FederatedDataset, model: Model) -> Data:
+  train = Examples(*map(tf.convert_to_tensor, dataset.train.examples))  # on the device once
+  return Data(
+    dataset,
+    model.name,
+    ArrayClientData(dataset.client_ids, dataset.train),
+    build_evaluation(model, train),
+    build_evaluation(model, dataset.test.examples),
+    build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),
+  )
 
 
 def _initial_state(

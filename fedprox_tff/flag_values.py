@@ -10,7 +10,7 @@ from fedprox_tff import optimizers
 from fedprox_tff.errors import UserError
 
 
-def flag(default: Any, group: str, text: str, *, choices=(), low=None, high=None) -> Any:
+def flag(default: Any, group: str, text: str, *, choices=(), low=None, high=None, word=None) -> Any:
   """Returns a dataclass field that is a flag.
 
   Args:
@@ -20,8 +20,9 @@ def flag(default: Any, group: str, text: str, *, choices=(), low=None, high=None
     choices: The allowed values, if they are few.
     low: The smallest allowed number.
     high: The largest allowed number.
+    word: A word that may stand in the place of a number.
   """
-  metadata = {'group': group, 'help': text, 'choices': tuple(choices), 'low': low, 'high': high}
+  metadata = {'group': group, 'help': text, 'choices': tuple(choices), 'low': low, 'high': high, 'word': word}
   return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -31,6 +32,8 @@ def parse(field: dataclasses.Field, value: Any) -> Any:
   Raises:
     UserError: If it is not of that type, not in range or not one of the choices.
   """
+  if field.metadata['word'] is not None and value == field.metadata['word']:
+    return value
   allowed = describe(field)
   try:
     parsed = _convert(field.type, value)
@@ -52,7 +55,8 @@ def describe(field: dataclasses.Field) -> str:
   kind = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}[field.type]
   if meta['high'] is not None:
     return f'{kind} from {meta["low"]} to {meta["high"]}'
-  return kind if meta['low'] is None else f'{kind} of at least {meta["low"]}'
+  text = kind if meta['low'] is None else f'{kind} of at least {meta["low"]}'
+  return f'{text}, or {meta["word"]},' if meta['word'] else text
 
 
 def _convert(kind: type, value: Any) -> Any:

@@ -11,6 +11,7 @@ import psutil
 from fedprox_tff.cohort import Participant, sample_cohort
 from fedprox_tff.config import Config
 from fedprox_tff.experiment import Experiment
+from fedprox_tff.federated.dissimilarity import Dissimilarity
 from fedprox_tff.federated.evaluation import Evaluation
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.runtimes import Runtime
@@ -40,14 +41,17 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     row['memory/worker_mb'] = runtime.worker_memory_mb()
     folder.release(row, round_num)
     progress.on_row(round_num, row)
+    losses.append(row['train/loss'])
 
   process = experiment.process
   state, round_num = folder.load(experiment.initial_state)
+  losses = []
   if state is None:
     state = experiment.initial_state
     finish_round(0, state, _row_of_round([], None), seconds=0.0)
   else:
     progress.on_resume(round_num)
+    losses += [row['train/loss'] for row in folder.rows()[: round_num + 1]]
   try:
     while round_num < config.rounds:
       start = time.monotonic()
@@ -56,11 +60,20 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       next_state, metrics = process.next(state, payloads)
       row = _row_of_round(participants, metrics)
       finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
-      state, round_num = next_state, round_num + 1
+      state, round_num = _adapt(experiment, next_state, losses), round_num + 1
       if round_num % config.rounds_per_checkpoint == 0:
         folder.save(state, round_num)
   finally:
     folder.save(state, round_num)
+
+
+def _adapt(experiment: Experiment, state: Any, losses: Sequence[float]) -> Any:
+  """Returns the state with the hyperparameters of the next round, where the algorithm changes them."""
+  if experiment.adapt is None:
+    return state
+  hparams = experiment.process.get_hparams(state)
+  hparams['client_work'].update(experiment.adapt(losses))
+  return experiment.process.set_hparams(state, hparams)
 
 
 def _draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[Participant]:
@@ -92,30 +105,43 @@ def _payload(config: Config, experiment: Experiment, participant: Participant, r
 
 def _row_of_round(participants: Sequence[Participant], metrics: Any) -> dict[str, float]:
   """Returns what the cohort and the process measured; zeros before training, where there is neither."""
+  counts = metrics['client_work'] if metrics else {}
+  measured = 'gamma' in counts and counts['num_clients'] > 0
   return {
     'train/update_norm': float(metrics['finalizer']['update_norm']) if metrics else 0.0,
     'cohort/size': len(participants),
     'cohort/stragglers': sum(p.straggler for p in participants),
     'cohort/dropped': sum(p.dropped for p in participants),
     'cohort/epochs': sum(p.num_epochs for p in participants),
-    'cohort/steps': int(metrics['client_work']['num_steps']) if metrics else 0,
-    'cohort/non_finite': int(metrics['client_work']['non_finite']) if metrics else 0,
+    'cohort/steps': int(counts.get('num_steps', 0)),
+    'cohort/non_finite': int(counts.get('non_finite', 0)),
     'cohort/skipped': int(metrics['finalizer']['skipped']) if metrics else 0,
+    'gamma/mean': float(counts['gamma']) / float(counts['num_clients']) if measured else math.nan,
+    'gamma/max': float(counts['gamma_max']) if measured else math.nan,
   }
 
 
 def _evaluate(config: Config, experiment: Experiment, state: Any, round_num: int) -> dict[str, float]:
-  """Returns the global model's metrics, NaN in rounds that are not evaluated, and what that took."""
+  """Returns what is measured at the global weights, NaN where that is not due in this round, and what it took."""
   start = time.monotonic()
   train = test = Evaluation(math.nan, math.nan)
-  if round_num % config.rounds_per_evaluation == 0 or round_num == config.rounds:
-    weights = experiment.process.get_model_weights(state).trainable
+  dissimilarity = Dissimilarity(math.nan, math.nan)
+  weights = experiment.process.get_model_weights(state).trainable
+  if _is_due(round_num, config.rounds_per_evaluation, config):
     train, test = experiment.evaluate_train(weights), experiment.evaluate_test(weights)
+  if config.rounds_per_dissimilarity and _is_due(round_num, config.rounds_per_dissimilarity, config):
+    dissimilarity = experiment.dissimilarity(weights)
   return {
     'test/accuracy': test.accuracy,
     'test/loss': test.loss,
     'train/accuracy': train.accuracy,
     'train/loss': train.loss,
+    'dissimilarity/variance': dissimilarity.variance,
+    'dissimilarity/b': dissimilarity.b,
     'mu': float(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0)),
     'seconds/evaluation': time.monotonic() - start,
   }
+
+
+def _is_due(round_num: int, period: int, config: Config) -> bool:
+  return round_num % period == 0 or round_num == config.rounds

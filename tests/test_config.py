@@ -49,10 +49,10 @@ def test_a_data_set_brings_its_own_defaults():
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
-    ({'mu': 'abc'}, '--mu=abc: a number of at least 0 is needed.'),
-    ({'mu': '-1'}, '--mu=-1: a number of at least 0 is needed.'),
-    ({'mu': 'nan'}, '--mu=nan: a number of at least 0 is needed.'),
-    ({'mu': 'inf'}, '--mu=inf: a number of at least 0 is needed.'),
+    ({'mu': 'abc'}, '--mu=abc: a number of at least 0, or adaptive, is needed.'),
+    ({'mu': '-1'}, '--mu=-1: a number of at least 0, or adaptive, is needed.'),
+    ({'mu': 'nan'}, '--mu=nan: a number of at least 0, or adaptive, is needed.'),
+    ({'mu': 'inf'}, '--mu=inf: a number of at least 0, or adaptive, is needed.'),
     ({'rounds': '1.5'}, '--rounds=1.5: a whole number of at least 0 is needed.'),
     ({'rounds': 1.5}, '--rounds=1.5: a whole number of at least 0 is needed.'),
     ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),
@@ -67,6 +67,9 @@ def test_a_data_set_brings_its_own_defaults():
     ({'client_optimizer': 'adm'}, '--client_optimizer=adm: one of sgd, adagrad, adam'),
     ({'name': 'a/b'}, '--name=a/b: the name of one folder is needed'),
     ({'name': '..'}, '--name=..: the name of one folder is needed'),
+    ({'mu': 'adaptive', 'rounds_per_evaluation': 2}, '--rounds_per_evaluation=1 is needed'),
+    ({'initial_mu': 1}, '--initial_mu=1.0: only --mu=adaptive uses it.'),
+    ({'algorithm': 'fedavg', 'initial_mu': 1}, '--initial_mu=1: algorithm fedavg does not use it'),
     ({'roundz': '1'}, '--roundz is not a flag'),
   ],
 )
@@ -94,11 +97,12 @@ def test_every_value_that_changes_results_changes_the_name():
     'learning_rate': 0.1, 'server_optimizer': 'adam', 'server_learning_rate': 0.5, 'rounds': 7, 'clients_per_round': 5,
     'sampling': 'proportional', 'weighting': 'uniform', 'epochs': 3, 'batch_size': 4, 'stragglers': 0.1,
     'straggler_policy': 'drop', 'seed': 5, 'runtime': 'worker', 'device': 'gpu', 'rounds_per_evaluation': 2,
+    'rounds_per_dissimilarity': 1, 'measure_gamma': True,
   }  # fmt: skip
   names = {Config.from_flags({key: value}).name for key, value in different.items()}
   assert len(names | {Config.from_flags({}).name}) == len(different) + 1
   elsewhere = {'dataset', 'algorithm', 'data_dir', 'dirichlet_alpha', 'fallback_dataset', 'results_dir', 'name',
-               'rounds_per_checkpoint', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid'}  # fmt: skip
+               'rounds_per_checkpoint', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid', 'initial_mu'}  # fmt: skip
   assert different.keys() | elsewhere == {field.name for field in dataclasses.fields(Config)}
 
 

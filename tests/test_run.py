@@ -16,6 +16,7 @@ import pytest
 import tensorflow_federated as tff
 
 from fedprox_tff import run
+from fedprox_tff.adaptive_mu import adaptive_mu
 from fedprox_tff.config import Config
 from fedprox_tff.datasets import digits
 from fedprox_tff.experiment import Builder
@@ -26,7 +27,8 @@ SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--straggler
 COLUMNS = {
   'round_num', 'test/accuracy', 'test/loss', 'train/accuracy', 'train/loss', 'train/update_norm', 'cohort/size',
   'cohort/stragglers', 'cohort/dropped', 'cohort/epochs', 'cohort/steps', 'cohort/non_finite', 'cohort/skipped', 'mu',
-  'seconds/train', 'seconds/evaluation', 'memory/process_mb', 'memory/worker_mb',
+  'seconds/train', 'seconds/evaluation',
+  'dissimilarity/variance', 'dissimilarity/b', 'gamma/mean', 'gamma/max', 'memory/process_mb', 'memory/worker_mb',
 }  # fmt: skip
 
 
@@ -116,6 +118,36 @@ def test_rounds_that_are_not_evaluated_have_rows_too(tmp_path):
   assert main(*SMALL, '--rounds=5', '--rounds_per_evaluation=2', f'--results_dir={tmp_path}', '--name=run') == 0
   evaluated = [row['test/accuracy'] != 'nan' for row in read_rows(tmp_path / 'run')]
   assert evaluated == [True, False, True, False, True, True]
+
+
+def test_what_is_measured_on_demand(tmp_path):
+  """Full gradients every second round, inexactness in each; neither changes the training."""
+  flags = [*SMALL, '--rounds=4', f'--results_dir={tmp_path}']
+  assert main(*flags, '--name=plain') == 0
+  assert main(*flags, '--name=measured', '--rounds_per_dissimilarity=2', '--measure_gamma') == 0
+  rows = read_rows(tmp_path / 'measured')
+  for column in ('dissimilarity/variance', 'dissimilarity/b'):
+    assert [row[column] != 'nan' for row in rows] == [True, False, True, False, True]
+  assert all(float(row['dissimilarity/b']) >= 1 for row in rows[::2])
+  assert rows[0]['gamma/mean'] == 'nan'
+  assert all(0 < float(row['gamma/mean']) <= float(row['gamma/max']) < 2 for row in rows[1:])
+  unmeasured = read_rows(tmp_path / 'plain')
+  assert [row['train/loss'] for row in rows] == [row['train/loss'] for row in unmeasured]
+  assert {row['gamma/max'] for row in unmeasured} | {row['dissimilarity/b'] for row in unmeasured} == {'nan'}
+
+
+def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
+  flags = [*SMALL, f'--results_dir={tmp_path}', '--mu=adaptive', '--initial_mu=0.5', '--learning_rate=0.3']
+  assert main(*flags, '--name=whole', '--rounds=10') == 0
+  assert main(*flags, '--name=parts', '--rounds=4') == 0
+  assert main(*flags, '--name=parts', '--rounds=10') == 0
+  rows = read_rows(tmp_path / 'whole')
+  assert lasting(rows) == lasting(read_rows(tmp_path / 'parts'))
+  losses, mus = ([float(row[column]) for row in rows] for column in ('train/loss', 'mu'))
+  assert mus[:2] == [0.5, 0.5]
+  assert len(set(mus)) > 1
+  for round_num in range(1, 10):  # mu of a round comes from the losses before it
+    assert mus[round_num + 1] == pytest.approx(adaptive_mu(losses[: round_num + 1], 0.5), abs=1e-6)
 
 
 def test_everybody_dropped_is_said(tmp_path, capsys):

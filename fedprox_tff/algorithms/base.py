@@ -8,7 +8,7 @@ beside this one says only where its method differs.
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedprox_tff.tree import Weights
@@ -39,6 +39,7 @@ class Algorithm(NamedTuple):
     hparams: Initial values of the hyperparameters that live in the process's state: `set_hparams` changes them between
       rounds without building anything anew.
     direction: `(gradient, local, hparams)` to what one local step descends. The client optimizer applies it.
+    adapt: `losses` so far, f(w^0), f(w^1), ..., to the hyperparameters of the next round; None keeps them.
     straggler_policy: What the method's paper does with clients that run out of time: 'partial' keeps their partial
       work, 'drop' leaves them out of the round.
   """
@@ -46,4 +47,5 @@ class Algorithm(NamedTuple):
   name: str
   hparams: Hparams = types.MappingProxyType({})
   direction: Direction = gradient_direction
+  adapt: Callable[[Sequence[float]], Hparams] | None = None
   straggler_policy: str = 'drop'

@@ -11,20 +11,26 @@ mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away
 """
 
 from fedprox_tff import tree
+from fedprox_tff.adaptive_mu import ADAPTIVE, adaptive_mu
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
 from fedprox_tff.tree import Weights
 
 
-def fedprox(*, mu: float = 1.0) -> Algorithm:
+def fedprox(*, mu: float | str = 1.0, initial_mu: float = 0.0) -> Algorithm:
   """Returns FedProx.
 
   Args:
     mu: Strength of the proximal term, mu >= 0 of the paper's equation 2. 0 is FedAvg with partial work; the paper's
-      best values are 1 (synthetic, MNIST, FEMNIST), 0.01 (Sent140) and 0.001 (Shakespeare).
+      best values are 1 (synthetic, MNIST, FEMNIST), 0.01 (Sent140) and 0.001 (Shakespeare). 'adaptive' follows the
+      paper's rule, see `adaptive_mu`.
+    initial_mu: The first value of an adaptive mu.
   """
 
   def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
     proximal_gradient = tree.scale(hparams['mu'], tree.sub(local.weights, local.anchor))
     return tree.add(gradient, proximal_gradient)
 
-  return Algorithm(name='fedprox', hparams={'mu': mu}, direction=direction, straggler_policy='partial')
+  algorithm = Algorithm(name='fedprox', hparams={'mu': mu}, direction=direction, straggler_policy='partial')
+  if mu != ADAPTIVE:
+    return algorithm
+  return algorithm._replace(hparams={'mu': initial_mu}, adapt=lambda losses: {'mu': adaptive_mu(losses, initial_mu)})

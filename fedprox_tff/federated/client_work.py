@@ -6,6 +6,9 @@ S = ceil(n_k / B). Each step asks the algorithm for its direction and lets the c
 returns w^t - w, TFF's sign (a server descends it), with the weight that its payload names. An update that is not
 finite is replaced by zeros with weight zero, and counted.
 
+A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at its final w and over all its examples,
+||grad h_k(w; w^t)|| / ||grad h_k(w^t; w^t)||: 0 for an exact minimiser of h_k, 1 for no work. It costs two passes.
+
 Hyperparameters (the optimizer's and the algorithm's, such as mu) are the state of this process, not constants of its
 graph: `get_hparams` and `set_hparams` read and change them between rounds.
 """
@@ -30,12 +33,16 @@ _CONTEXT_SPEC = collections.OrderedDict(
 
 
 def build_client_work(
-  algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer
+  algorithm: Algorithm,
+  model: LocalModel,
+  optimizer: tff.learning.optimizers.Optimizer,
+  *,
+  measure_gamma: bool = False,
 ) -> tff.learning.templates.ClientWorkProcess:
   """Builds the client work of `algorithm`.
 
   The measurements are sums over the cohort: `num_steps` taken, `non_finite` clients left out, and `num_clients` that
-  contribute to the mean.
+  contribute to the mean; with `measure_gamma` also `gamma`, the sum of those clients' inexactness, and `gamma_max`.
   """
   weights_type = tff.types.tensorflow_to_type(_specs(model.initial_weights))
   data_type = tff.types.to_type(
@@ -61,7 +68,7 @@ def build_client_work(
   def client_update(weights, hparams, data):
     examples = data['examples'].get_single_element()
     context = data['context'].get_single_element()
-    run_local_steps = _build_local_steps(algorithm, model, optimizer)
+    run_local_steps = _build_local_steps(algorithm, model, optimizer, measure_gamma)
     return run_local_steps(weights.trainable, weights.non_trainable, hparams, examples, context)
 
   @tff.federated_computation
@@ -75,7 +82,12 @@ def build_client_work(
   )
   def next_fn(hparams, weights, data):
     result, counts = tff.federated_map(client_update, (weights, tff.federated_broadcast(hparams), data))
-    return tff.templates.MeasuredProcessOutput(hparams, result, tff.federated_sum(counts))
+    measurements = tff.federated_sum(counts)
+    if measure_gamma:
+      sums = {name: measurements[name] for name, _ in tff.structure.to_elements(measurements.type_signature.member)}
+      maximum = tff.federated_max(counts['gamma'])
+      measurements = tff.federated_zip(collections.OrderedDict(sums, gamma_max=maximum))
+    return tff.templates.MeasuredProcessOutput(hparams, result, measurements)
 
   @tff.tensorflow.computation(hparams_type)
   def get_hparams(state):
@@ -91,7 +103,9 @@ def build_client_work(
   )
 
 
-def _build_local_steps(algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer):
+def _build_local_steps(
+  algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer, measure_gamma: bool
+):
   """Returns the function that a client runs; called in the graph of the client's computation."""
   batch_gradient = model.build_gradient()
 
@@ -122,7 +136,17 @@ def _build_local_steps(algorithm: Algorithm, model: LocalModel, optimizer: tff.l
       (tf.constant(0), anchor, optimizer.set_hparams(optimizer_state, optimizer_hparams)),
       parallel_iterations=1,
     )
-    return _report(tree.sub(anchor, weights), context)
+    result, counts = _report(tree.sub(anchor, weights), context)
+    if measure_gamma:
+      norms = [gradient_norm(Local(w, anchor), non_trainable, hparams, examples, context) for w in (weights, anchor)]
+      counted = tf.cast(counts['num_clients'], tf.float32)
+      counts['gamma'] = tf.where(counted > 0, tf.math.divide_no_nan(*norms), 0.0)
+    return result, counts
+
+  def gradient_norm(local, non_trainable, hparams, examples, context):
+    """Returns the norm of the whole gradient of what the client minimises, h_k for FedProx."""
+    gradient = batch_gradient(local.weights, non_trainable, examples, context['num_examples'])
+    return tf.linalg.global_norm(algorithm.direction(gradient, local, hparams))
 
   return run_local_steps
 

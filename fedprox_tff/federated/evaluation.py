@@ -28,7 +28,7 @@ def build_evaluation(model: Model, examples: Examples) -> Callable[[Weights], Ev
 
   The mean of no examples is NaN.
   """
-  x, y = tf.constant(examples.x), tf.constant(examples.y)
+  x, y = map(tf.convert_to_tensor, examples)
   num_examples = len(examples.y)
 
   @tf.function

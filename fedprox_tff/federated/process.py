@@ -23,6 +23,7 @@ def build_process(
   *,
   client_optimizer: tff.learning.optimizers.Optimizer,
   server_optimizer: tff.learning.optimizers.Optimizer | None = None,
+  measure_gamma: bool = False,
 ) -> tff.learning.templates.LearningProcess:
   """Builds the process of `algorithm` over `model`.
 
@@ -35,12 +36,13 @@ def build_process(
       a new `tff.learning.models.VariableModel`. As in TFF, only trainable weights learn; the others stay the server's.
     client_optimizer: Applies each local step; fresh in every round.
     server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages.
+    measure_gamma: Whether clients measure the inexactness of their solutions.
 
   Returns:
     A process. `next(state, payloads)` returns the metrics `client_work` (sums over the cohort: `num_steps`,
-    `non_finite`, `num_clients`) and `finalizer` (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where
-    nobody contributed and the server took no step). `get_hparams` names what `set_hparams` can change between rounds,
-    such as `hparams['client_work']['mu']`.
+    `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
+    (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where nobody contributed and the server took no
+    step). `get_hparams` names what `set_hparams` can change between rounds, such as `hparams['client_work']['mu']`.
   """
   if server_optimizer is None:
     server_optimizer = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
@@ -55,7 +57,7 @@ def build_process(
   return tff.learning.templates.compose_learning_process(
     initial_weights,
     tff.learning.templates.build_broadcast_process(weights_type),
-    build_client_work(algorithm, local, client_optimizer),
+    build_client_work(algorithm, local, client_optimizer, measure_gamma=measure_gamma),
     aggregator,
     tff.learning.templates.build_apply_optimizer_finalizer(server_optimizer, weights_type, _measure_update),
   )
