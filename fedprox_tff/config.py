@@ -93,6 +93,17 @@ class Config:
     config._check_together()
     return config if config.name else dataclasses.replace(config, name=config._default_name())
 
+  @staticmethod
+  def defaults_of(flag_name: str) -> dict[str, Any]:
+    """Returns the defaults of a flag by the data set, partition or algorithm that brings them."""
+    if flag_name == 'learning_rate':
+      return _LEARNING_RATES
+    if flag_name == 'straggler_policy':
+      return {name: algorithm().straggler_policy for name, algorithm in ALGORITHMS.items()}
+    entries = {name: factory for table in _TABLES.values() for name, factory in table.items()}
+    defaults = {name: parameters(factory).get(flag_name) for name, factory in entries.items()}
+    return {name: default for name, default in defaults.items() if default is not None}
+
   def arguments_of(self, factory: Callable[..., Any]) -> dict[str, Any]:
     """Returns this run's values for the keyword parameters of a loader, an algorithm or a model."""
     defaults = parameters(factory)

@@ -56,7 +56,7 @@ def describe(field: dataclasses.Field) -> str:
   if meta['high'] is not None:
     return f'{kind} from {meta["low"]} to {meta["high"]}'
   text = kind if meta['low'] is None else f'{kind} of at least {meta["low"]}'
-  return f'{text}, or {meta["word"]},' if meta['word'] else text
+  return f'{text} or the word {meta["word"]}' if meta['word'] else text
 
 
 def _convert(kind: type, value: Any) -> Any:

@@ -24,12 +24,16 @@ def help_text() -> str:
   for group, fields in itertools.groupby(dataclasses.fields(Config), key=lambda field: field.metadata['group']):
     lines.append(f'{group}:')
     for field in fields:
-      lines.append(f'  --{field.name:22} {field.metadata["help"]}; {describe(field)}{_default(field)}')
+      allowed = '' if field.type is str and not field.metadata['choices'] else f'; {describe(field)}'
+      lines.append(f'  --{field.name:25} {field.metadata["help"]}{allowed}{_default(field)}')
     lines.append('')
   return '\n'.join([*lines, _TAIL])
 
 
 def _default(field: dataclasses.Field) -> str:
-  if field.default is None:
-    return ''
-  return f' [{field.default}]' if field.default != '' else ''
+  if field.default is not None:
+    return f' [{field.default}]' if field.default != '' else ''
+  defaults = Config.defaults_of(field.name)
+  if len(set(defaults.values())) == 1:
+    return f' [{next(iter(defaults.values()))}]'
+  return f' [{", ".join(f"{name}: {default}" for name, default in defaults.items())}]' if defaults else ''

@@ -20,6 +20,7 @@ class Progress:
     self._live = self._stream.isatty()
     self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
     self._evaluated = ''
+    self._next_line = 0.0  # the round from which on the next plain line is due
 
   def __enter__(self) -> 'Progress':
     return self
@@ -42,7 +43,8 @@ class Progress:
     now = time.monotonic()
     if self._first is None:
       self._first = (round_num, now)
-    if not math.isnan(row['test/accuracy']):
+    evaluated = not math.isnan(row['test/accuracy'])
+    if evaluated:
       self._evaluated = (
         f'test accuracy {row["test/accuracy"]:.4f}  test loss {row["test/loss"]:.4f}  '
         f'train loss {row["train/loss"]:.4f}'
@@ -52,8 +54,9 @@ class Progress:
     if self._live:
       width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and stay
       self._stream.write(f'\r\x1b[K{line[:width]}')
-    elif round_num % max(1, self._total // _PLAIN_LINES) == 0 or round_num == self._total:
+    elif evaluated and (round_num >= self._next_line or round_num == self._total):
       self._stream.write(f'{line}\n')
+      self._next_line = round_num + self._total / _PLAIN_LINES
     self._stream.flush()
 
   def _left(self, round_num: int, now: float) -> str:

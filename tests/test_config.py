@@ -49,10 +49,10 @@ def test_a_data_set_brings_its_own_defaults():
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
-    ({'mu': 'abc'}, '--mu=abc: a number of at least 0, or adaptive, is needed.'),
-    ({'mu': '-1'}, '--mu=-1: a number of at least 0, or adaptive, is needed.'),
-    ({'mu': 'nan'}, '--mu=nan: a number of at least 0, or adaptive, is needed.'),
-    ({'mu': 'inf'}, '--mu=inf: a number of at least 0, or adaptive, is needed.'),
+    ({'mu': 'abc'}, '--mu=abc: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': '-1'}, '--mu=-1: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': 'nan'}, '--mu=nan: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': 'inf'}, '--mu=inf: a number of at least 0 or the word adaptive is needed.'),
     ({'rounds': '1.5'}, '--rounds=1.5: a whole number of at least 0 is needed.'),
     ({'rounds': 1.5}, '--rounds=1.5: a whole number of at least 0 is needed.'),
     ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),

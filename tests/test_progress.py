@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import math
+
+from fedprox_tff.progress import Progress
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def row(accuracy=0.5, **values):
+  return {
+    'test/accuracy': accuracy,
+    'test/loss': 1.0,
+    'train/loss': 2.0,
+    'cohort/non_finite': 0,
+    'cohort/skipped': 0,
+    **values,
+  }
+
+
+def report(stream, rounds, total, evaluated_every=1, **values):
+  with Progress(total, stream) as progress:
+    for round_num in rounds:
+      progress.on_row(round_num, row(0.5 if round_num % evaluated_every == 0 else math.nan, **values))
+  return stream.getvalue()
+
+
+def numbers(text):
+  return [int(line.split()[1].split('/')[0]) for line in text.splitlines() if line.startswith('round')]
+
+
+def test_plain_lines_are_few_and_whole():
+  said = report(io.StringIO(), range(401), 400)
+  assert numbers(said) == list(range(0, 401, 20))
+  assert '\r' not in said
+  assert said.splitlines()[-1] == 'round 400/400  test accuracy 0.5000  test loss 1.0000  train loss 2.0000'
+
+
+def test_plain_lines_are_of_rounds_that_were_evaluated():
+  assert numbers(report(io.StringIO(), range(21), 20, evaluated_every=5)) == [0, 5, 10, 15, 20]
+  assert numbers(report(io.StringIO(), range(101), 100, evaluated_every=7))[:3] == [0, 7, 14]
+
+
+def test_a_terminal_has_one_live_line_with_the_time_left(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '60')
+  said = report(Terminal(), range(6), 5)
+  assert said.count('\n') == 1  # the one that leaves the line
+  assert said.count('\r\x1b[K') == 6
+  assert max(len(part) for part in said.split('\r\x1b[K')) <= 60
+  monkeypatch.setenv('COLUMNS', '200')
+  assert 'left' in report(Terminal(), range(3), 5)
+
+
+def test_warnings_are_lines_of_their_own():
+  said = report(Terminal(), range(3), 5, **{'cohort/non_finite': 2, 'cohort/skipped': 1})
+  assert 'warning: round 1: 2 clients left out, their updates are not finite\n' in said
+  assert "nobody contributed, so the server's step was skipped\n" in said
+
+
+def test_resuming_is_said():
+  stream = io.StringIO()
+  Progress(10, stream).on_resume(4)
+  Progress(10, stream).on_resume(10)
+  assert stream.getvalue().splitlines() == ['going on after round 4', 'this run is done: 10 rounds']
