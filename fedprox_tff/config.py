@@ -71,7 +71,7 @@ class Config:
   rounds_per_evaluation: int = flag(1, 'Results', 'evaluate every so many rounds, and in the last', low=1)
   rounds_per_dissimilarity: int = flag(0, 'Results', "measure local gradients every so many rounds; 0: never", low=0)
   measure_gamma: bool = flag(False, 'Results', "measure the inexactness of clients' solutions")
-  rounds_per_checkpoint: int = flag(10, 'Results', 'save every so many rounds, and in the last', low=1)
+  rounds_per_checkpoint: int = flag(20, 'Results', 'save every so many rounds, and in the last', low=1)
   results_dir: str = flag('results', 'Results', 'where runs are kept')
   name: str = flag(None, 'Results', "the run's folder in there; made of what differs from the defaults")
   # fmt: on

@@ -13,7 +13,7 @@ from fedprox_tff.config import Config
 from fedprox_tff.experiment import Experiment
 from fedprox_tff.federated.dissimilarity import Dissimilarity
 from fedprox_tff.federated.evaluation import Evaluation
-from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.federated.payloads import client_payload, padded_batches
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.progress import Progress
 from fedprox_tff.results import RunFolder
@@ -46,6 +46,8 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
   process = experiment.process
   state, round_num = folder.load(experiment.initial_state)
   losses = []
+  if runtime.name == 'in_process' and round_num < config.rounds:
+    _compile_ahead(config, experiment)
   if state is None:
     state = experiment.initial_state
     finish_round(0, state, _row_of_round([], None), seconds=0.0)
@@ -65,6 +67,16 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
         folder.save(state, round_num)
   finally:
     folder.save(state, round_num)
+
+
+def _compile_ahead(config: Config, experiment: Experiment) -> None:
+  """Compiles the round for each size that clients are padded to, so that no round waits for it.
+
+  The clients of this round take no steps, and what it returns is forgotten.
+  """
+  clients = {padded_batches(n, config.batch_size): k for k, n in enumerate(experiment.train_data.sizes.tolist())}
+  idle = [Participant(k, num_steps=0, num_epochs=0, weight=0, straggler=False, dropped=True) for k in clients.values()]
+  experiment.process.next(experiment.initial_state, [_payload(config, experiment, p, 0) for p in idle])
 
 
 def _adapt(experiment: Experiment, state: Any, losses: Sequence[float]) -> Any:
