@@ -17,10 +17,12 @@ import tensorflow_federated as tff
 
 from fedprox_tff import run
 from fedprox_tff.adaptive_mu import adaptive_mu
+from fedprox_tff.cohort import sample_cohort
 from fedprox_tff.config import Config
 from fedprox_tff.datasets import digits
 from fedprox_tff.experiment import Builder
 from fedprox_tff.federated import runtimes
+from fedprox_tff.federated.payloads import client_payload
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']
@@ -104,6 +106,43 @@ def test_two_runs_of_one_seed_have_the_same_bits_and_another_seed_has_others(tmp
   a, b, c = (lasting(read_rows(tmp_path / name)) for name in 'abc')
   assert a == b
   assert a != c
+
+
+@pytest.mark.parametrize('weighting', ['examples', 'uniform'])
+def test_a_run_is_what_its_parts_make(tmp_path, weighting):
+  """The same rounds by hand: cohorts, batch orders by (seed, round, client), weights."""
+  flags = {'dataset': 'digits', 'epochs': 2, 'stragglers': 0.5, 'seed': 3, 'rounds': 3, 'weighting': weighting}
+  assert main(*(f'--{k}={v}' for k, v in flags.items()), f'--results_dir={tmp_path}', '--name=run') == 0
+  config, dataset = Config.from_flags(flags), digits.load(data_seed=0)
+  with runtimes.use('in_process'):
+    process, state = Builder().build(config, dataset)[:2]
+    for round_num in (1, 2, 3):
+      participants = sample_cohort(
+        dataset.train.sizes,
+        seed=3,
+        round_num=round_num,
+        clients_per_round=10,
+        epochs=2,
+        batch_size=10,
+        stragglers=0.5,
+        straggler_policy='partial',
+        weighting=weighting,
+      )
+      payloads = [
+        client_payload(
+          dataset.train.client(p.client)._asdict(),
+          num_epochs=2,
+          batch_size=10,
+          key=(3, round_num, p.client),
+          num_steps=p.num_steps,
+          weight=p.weight,
+        )
+        for p in participants
+      ]
+      state, _ = process.next(state, payloads)
+    by_hand = process.get_model_weights(state).trainable
+  for ours, theirs in zip(final_weights(tmp_path / 'run', config), by_hand, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_longer_run_continues_a_shorter_one(tmp_path):

@@ -129,3 +129,41 @@ def test_threads_end_with_the_runtime():
     process.next(process.initialize(), problems.payloads(problems.Q))
     assert threading.active_count() > before
   assert threading.active_count() == before
+
+
+def count_up(limit):
+  """Counts in a TensorFlow variable, slowly."""
+  counter = tf.Variable(0, name='counter')
+
+  @tf.function
+  def run():
+    while counter < limit:
+      counter.assign_add(1)
+    return counter.read_value()
+
+  return run()
+
+
+def test_clients_with_variables_do_not_meet():
+  """Each call begins with variables of its own, however many run at a time."""
+
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(np.int32, tff.CLIENTS))
+  def total(state, limits):
+    return state, tff.federated_sum(tff.federated_map(tff.tensorflow.computation(count_up, np.int32), limits))
+
+  context = InProcessContext(num_threads=4)
+  with tff.framework.get_context_stack().install(context):
+    assert int(total(0, [500, 1000, 1500, 2000])[1]) == 5000
+  context.close()
+
+
+def test_variables_of_one_name_in_two_computations_are_two():
+  three = tff.tensorflow.computation(count_up, np.int32)(3)
+
+  @tff.tensorflow.computation(np.float32)
+  def other(x):
+    counter = tf.Variable([1.0, 2.0], name='counter')  # another type and shape
+    return counter.assign_add([x, x])
+
+  assert int(three) == 3
+  np.testing.assert_array_equal(other(1.0), [2.0, 3.0])
