@@ -60,7 +60,8 @@ def sample_cohort(
     stragglers: The share s of the cohort, 0 to 1, that cannot do E epochs.
     straggler_policy: 'partial' keeps their partial work (FedProx), 'drop' leaves them out (FedAvg).
     sampling: 'uniform' without replacement (the paper's experiments), or 'proportional': each place in the cohort goes
-      to client k with probability p_k = n_k / n, with replacement (Algorithms 1 and 2; its theory).
+      to client k with probability p_k = n_k / n, with replacement (Algorithms 1 and 2; its theory). A client that is
+      drawn into several places, one of them on time, is on time in all, so that there may be fewer stragglers.
     weighting: 'examples' weighs client k by n_k, 'uniform' by 1. The paper pairs uniform sampling with the first and
       proportional sampling with the second.
 

@@ -176,7 +176,8 @@ class Config:
     parts = [self.algorithm, self.dataset]
     if self.dataset == 'leaf':
       parts.append(pathlib.Path(self.data_dir).resolve().name)
-    parts += [f'{key}={v}' for key, v in self.as_dict().items() if key not in _PLACES and v != baseline[key]]
+    silent = _PLACES | {'rounds'}  # a longer run continues a shorter one
+    parts += [f'{key}={v}' for key, v in self.as_dict().items() if key not in silent and v != baseline[key]]
     return '-'.join(parts)
 
 

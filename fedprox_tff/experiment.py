@@ -90,11 +90,18 @@ class Builder:
       self._processes[key] = build_process(
         algorithm,
         model,
-        client_optimizer=optimizers.build(config.client_optimizer, learning_rate=config.learning_rate),
-        server_optimizer=optimizers.build(config.server_optimizer, learning_rate=config.server_learning_rate),
+        client_optimizer=_optimizer('client_optimizer', config.client_optimizer, config.learning_rate),
+        server_optimizer=_optimizer('server_optimizer', config.server_optimizer, config.server_learning_rate),
         measure_gamma=config.measure_gamma,
       )
     return self._processes[key]
+
+
+def _optimizer(flag: str, text: str, learning_rate: float) -> tff.learning.optimizers.Optimizer:
+  try:
+    return optimizers.build(text, learning_rate=learning_rate)
+  except optimizers.OptimizerError as error:
+    raise UserError(f'--{flag}={text}: {error}') from None
 
 
 def _data(dataset: FederatedDataset, model: Model) -> Data:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import psutil
 
 from fedprox_tff.cohort import Participant, sample_cohort
@@ -34,14 +35,14 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     progress: Is told of each round.
   """
 
-  def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> None:
-    """Evaluates the state after a round and writes its row."""
+  def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> Row:
+    """Evaluates the state after a round, and writes and returns its row."""
     row = {**row, **_evaluate(config, experiment, state, round_num), 'seconds/train': seconds}
     row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
     row['memory/worker_mb'] = runtime.worker_memory_mb()
     folder.release(row, round_num)
-    progress.on_row(round_num, row)
     losses.append(row['train/loss'])
+    return row
 
   process = experiment.process
   state, round_num = folder.load(experiment.initial_state)
@@ -50,7 +51,7 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     _compile_ahead(config, experiment)
   if state is None:
     state = experiment.initial_state
-    finish_round(0, state, _row_of_round([], None), seconds=0.0)
+    progress.on_row(0, finish_round(0, state, _row_of_round([], None), seconds=0.0))
   else:
     progress.on_resume(round_num)
     losses += [row['train/loss'] for row in folder.rows()[: round_num + 1]]
@@ -61,10 +62,11 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       payloads = [_payload(config, experiment, participant, round_num + 1) for participant in participants]
       next_state, metrics = process.next(state, payloads)
       row = _row_of_round(participants, metrics)
-      finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
+      row = finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
       state, round_num = _adapt(experiment, next_state, losses), round_num + 1
       if round_num % config.rounds_per_checkpoint == 0:
         folder.save(state, round_num)
+      progress.on_row(round_num, row)
   finally:
     folder.save(state, round_num)
 
@@ -150,9 +152,14 @@ def _evaluate(config: Config, experiment: Experiment, state: Any, round_num: int
     'train/loss': train.loss,
     'dissimilarity/variance': dissimilarity.variance,
     'dissimilarity/b': dissimilarity.b,
-    'mu': float(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0)),
+    'mu': _shortest(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0)),
     'seconds/evaluation': time.monotonic() - start,
   }
+
+
+def _shortest(value: Any) -> float:
+  """Returns a float32 as the shortest number that names it: 0.1, not 0.10000000149011612."""
+  return float(str(np.float32(value)))
 
 
 def _is_due(round_num: int, period: int, config: Config) -> bool:

@@ -8,6 +8,7 @@ An optimizer is written `name` or `name:key=value,key=value`, such as `adam:beta
 rate has its own flag.
 """
 
+import math
 from typing import Any
 
 # name -> (builder in tff.learning.optimizers, its hyperparameters beside the learning rate), so that a typo is found
@@ -43,15 +44,24 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
       raise OptimizerError(f'{name} or {name}:key=value,... with keys from {", ".join(allowed)}')
     try:
       hparams[key] = float(value)
+      if not math.isfinite(hparams[key]):
+        raise ValueError(value)
     except ValueError:
       raise OptimizerError(f'{name}:{key}= and a number') from None
   return name, hparams
 
 
 def build(text: str, *, learning_rate: float) -> Any:
-  """Returns the `tff.learning.optimizers.Optimizer` that `text` describes."""
+  """Returns the `tff.learning.optimizers.Optimizer` that `text` describes.
+
+  Raises:
+    OptimizerError: If TFF refuses a hyperparameter's value.
+  """
   import tensorflow_federated as tff  # takes seconds; parsing must not
 
   name, hparams = parse(text)
   builder, _ = OPTIMIZERS[name]
-  return getattr(tff.learning.optimizers, builder)(learning_rate=learning_rate, **hparams)
+  try:
+    return getattr(tff.learning.optimizers, builder)(learning_rate=learning_rate, **hparams)
+  except ValueError as error:
+    raise OptimizerError(' '.join(str(error).split())) from None

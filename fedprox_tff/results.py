@@ -16,8 +16,10 @@ import csv
 import fcntl
 import importlib.metadata
 import json
+import logging
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,8 +30,10 @@ import tensorflow_federated as tff
 
 import fedprox_tff
 from fedprox_tff.config import Config
+from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.errors import UserError
 
+_PREFIX = 'round_'
 _PACKAGES = ('tensorflow', 'tensorflow-federated', 'numpy', 'jax', 'jaxlib')
 
 
@@ -44,7 +48,12 @@ class RunFolder:
     self._csv = tff.program.CSVFileReleaseManager(str(self.metrics_path), key_fieldname='round_num')
     self._tensorboard = tf.summary.create_file_writer(str(path / 'tensorboard'))
     self._write_scalars = tf.function(self._write_scalars_eagerly)  # one call a row, where TFF's manager makes twenty
-    self._checkpoints = tff.program.FileProgramStateManager(str(path / 'checkpoints'), keep_total=2, keep_first=False)
+    checkpoints = path / 'checkpoints'
+    for half_saved in checkpoints.glob(f'{_PREFIX}*_temp*'):
+      shutil.rmtree(half_saved)
+    self._checkpoints = tff.program.FileProgramStateManager(
+      str(checkpoints), prefix=_PREFIX, keep_total=2, keep_first=False
+    )
 
   def release(self, row: Mapping[str, float], round_num: int) -> None:
     """Writes the row of `round_num`, and removes any from then on."""
@@ -70,11 +79,22 @@ class RunFolder:
     """
     versions = self._loop.run(self._checkpoints.get_versions()) or []
     for round_num in sorted(versions, reverse=True):
-      if self._has_rows_to(round_num):
-        return self._loop.run(self._checkpoints.load(round_num, structure)), round_num
-    if versions:
-      self._loop.run(self._checkpoints.remove_all())  # of rows that are gone
+      state = self._load(round_num, structure) if self._has_rows_to(round_num) else None
+      if state is not None:
+        return state, round_num
+      self._remove(round_num)  # its rows are gone, or it cannot be read: its place must be free
     return None, 0
+
+  def _load(self, round_num: int, structure: Any) -> Any:
+    """Returns a saved state, None if the file is damaged."""
+    try:
+      return self._loop.run(self._checkpoints.load(round_num, structure))
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+      logging.warning('The state of round %d cannot be read and is passed over: %s', round_num, error)
+      return None
+
+  def _remove(self, round_num: int) -> None:
+    shutil.rmtree(self.path / 'checkpoints' / f'{_PREFIX}{round_num}')
 
   def rows(self) -> list[dict[str, float]]:
     """Returns all rows, as numbers."""
@@ -91,16 +111,16 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run(config: Config, data_source: str) -> Iterator[RunFolder]:
-  """Opens the folder of `config`, a new one or one that the same config has begun.
+def open_run(config: Config, dataset: FederatedDataset) -> Iterator[RunFolder]:
+  """Opens the folder of `config`, a new one or one that the same config has begun on the same data.
 
   Raises:
-    UserError: If the folder holds a run of another config, or another process works in it.
+    UserError: If the folder holds a run of another config or other data, or another process works in it.
   """
   path = pathlib.Path(config.results_dir) / config.name
   path.mkdir(parents=True, exist_ok=True)
   with _lock(path):
-    _check_or_write_config(path / 'config.json', config, data_source)
+    _check_or_write_config(path / 'config.json', config, dataset)
     with contextlib.closing(RunFolder(path)) as folder:
       yield folder
 
@@ -117,12 +137,13 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _check_or_write_config(path: pathlib.Path, config: Config, data_source: str) -> None:
+def _check_or_write_config(path: pathlib.Path, config: Config, dataset: FederatedDataset) -> None:
   """Writes what makes the run; of an earlier part of it, only the number of rounds may grow."""
+  fingerprint = dataset.fingerprint()
   if not path.exists():
     record = {
       'config': config.as_dict(),
-      'data_source': data_source,
+      'data': {'source': dataset.source, 'fingerprint': fingerprint},
       'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
       | {package: importlib.metadata.version(package) for package in _PACKAGES},
       'revision': _revision(),
@@ -132,15 +153,18 @@ def _check_or_write_config(path: pathlib.Path, config: Config, data_source: str)
     return
   try:
     record = json.loads(path.read_text())
-    earlier = record['config']
+    earlier, data = dict(record['config']), dict(record['data'])
+    different = config.differences(earlier)
+    rounds, same_data = earlier['rounds'], data['fingerprint'] == fingerprint
   except (ValueError, KeyError, TypeError):
     raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
-  different = config.differences(earlier)
   if different:
     values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)
     raise UserError(f'{path.parent} holds a run of another config ({values}); choose another --name or remove it.')
-  if config.rounds > earlier['rounds']:
-    earlier['rounds'] = config.rounds
+  if not same_data:
+    raise UserError(f'{path.parent} holds a run on other data ({data["source"]}); choose another --name or remove it.')
+  if config.rounds > rounds:
+    record['config']['rounds'] = config.rounds
     _write(path, record)
 
 

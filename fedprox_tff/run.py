@@ -6,22 +6,24 @@ import math
 import os
 import pathlib
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
+from fedprox_tff import interrupts
 from fedprox_tff.config import Config, parameters
+from fedprox_tff.console import say
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.errors import DataError, RunFailedError, UserError
 from fedprox_tff.help_text import help_text
+from fedprox_tff.interrupts import INTERRUPTED
 from fedprox_tff.progress import Progress
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def define_flags() -> flags.FlagValues:
@@ -45,7 +47,7 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
   except flags.Error as error:
     raise UserError(f'{str(error).splitlines()[0]} See --help.') from None
   if rest:
-    raise UserError(f'{rest[0]}: flags only, such as --{rest[0].lstrip("-")}=...; see --help.')
+    raise UserError(f'{rest[0]}: flags only, such as --{rest[0].lstrip("-").partition("=")[0]}=...; see --help.')
   return {name: values[name].value for name in values if values[name].present}
 
 
@@ -59,7 +61,7 @@ def load_dataset(given: Mapping[str, Any]) -> tuple[Config, FederatedDataset]:
     fallback = config.fallback_dataset
     if not fallback or fallback == config.dataset:
       raise
-    print(f'{error}\n\n*** --fallback_dataset: training on {fallback}, not on {config.dataset}. ***\n')
+    say(f'{error}\n\n*** --fallback_dataset: training on {fallback}, not on {config.dataset}. ***\n')
     unused = parameters(loader).keys() - parameters(DATASETS[fallback]).keys()
     return load_dataset({key: value for key, value in given.items() if key not in unused} | {'dataset': fallback})
 
@@ -67,28 +69,34 @@ def load_dataset(given: Mapping[str, Any]) -> tuple[Config, FederatedDataset]:
 def main(argv: Sequence[str]) -> int:
   """Runs the command line and returns its exit code."""
   if any(arg.lstrip('-') in ('help', 'h', 'helpfull', 'helpshort') for arg in argv[1:]):
-    print(help_text())
+    say(help_text())
     return DONE
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is as clean as Ctrl-C
+  farewell = f'interrupted; to go on: {shlex.join([_python(), "-m", "fedprox_tff.run", *argv[1:]])}'
   try:
-    return _run(parse_flags(argv))
+    with interrupts.handled(farewell) as signals:
+      return _run(parse_flags(argv), signals)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
   except (RunFailedError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
+    say(f'error: {error}', stream=sys.stderr)
     return FAILED
   except KeyboardInterrupt:
-    command = shlex.join([_python(), '-m', 'fedprox_tff.run', *argv[1:]])
-    print(f'\ninterrupted; to go on: {command}', file=sys.stderr)
+    say(farewell, stream=sys.stderr)
     return INTERRUPTED
 
 
-def _run(given: Mapping[str, Any]) -> int:
+def _run(given: Mapping[str, Any], signals: interrupts.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
   config, dataset = load_dataset(given)
-  print(f'{dataset.name}: {dataset.source}')
-  print(describe_federation(dataset), flush=True)
+  try:
+    pathlib.Path(config.results_dir).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(
+      f'--results_dir={config.results_dir}: {error.strerror}; a folder that can be written is needed.'
+    ) from None
+  say(f'{dataset.name}: {dataset.source}')
+  say(describe_federation(dataset))
 
   # TensorFlow and TFF take seconds to import: only after all that can be wrong before.
   from fedprox_tff import experiment, loop, results
@@ -96,24 +104,27 @@ def _run(given: Mapping[str, Any]) -> int:
 
   with runtimes.use(config.runtime, device=config.device) as runtime:
     parts = experiment.Builder().build(config, dataset)
-    with results.open_run(config, dataset.source) as folder, Progress(config.rounds) as progress:
+    with results.open_run(config, dataset) as folder, Progress(config.rounds, after_round=signals.check) as progress:
+      signals.begin_training()
       loop.train(config, parts, runtime, folder, progress)
   _summarize(folder.path, folder.rows(), config)
   return DONE
 
 
 def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> None:
-  evaluated = [row for row in rows if not math.isnan(row['test/accuracy'])]
-  best = max(evaluated, key=lambda row: row['test/accuracy'])
-  last = evaluated[-1]
-  print(
-    f'test accuracy: best {best["test/accuracy"]:.4f} in round {best["round_num"]:.0f}, '
-    f'last {last["test/accuracy"]:.4f} in round {last["round_num"]:.0f}'
-  )
+  tested = [row for row in rows if not math.isnan(row['test/accuracy'])]
+  if tested:
+    best, last = max(tested, key=lambda row: row['test/accuracy']), tested[-1]
+    say(
+      f'test accuracy: best {best["test/accuracy"]:.4f} in round {best["round_num"]:.0f}, '
+      f'last {last["test/accuracy"]:.4f} in round {last["round_num"]:.0f}'
+    )
+  else:
+    say('test accuracy: none, since the federation has no test examples')
   if config.dataset == config.fallback_dataset:
-    print(f'*** on {config.dataset}, the fallback data set ***')
-  print(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
-  print(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
+    say(f'*** on {config.dataset}, the fallback data set ***')
+  say(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
+  say(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
 
 
 def _python() -> str:

@@ -81,6 +81,17 @@ def test_a_budget_does_not_depend_on_the_share_of_stragglers():
   assert half.items() <= most.items()
 
 
+def test_stragglers_and_budgets_are_new_in_every_round_and_with_every_seed():
+  everyone = {'sizes': SIZES[:10], 'stragglers': 0.5}
+  drawn = [cohort(r, seed=s, **everyone) for r, s in ((1, 0), (2, 0), (1, 1))]
+  budgets = [{p.client: p.num_epochs for p in participants if p.straggler} for participants in drawn]
+  assert len({frozenset(budget) for budget in budgets}) == 3
+  for first, second in ((0, 1), (0, 2)):
+    both = budgets[first].keys() & budgets[second].keys()
+    assert both
+    assert any(budgets[first][client] != budgets[second][client] for client in both)
+
+
 def test_one_epoch_stragglers_do_part_of_it_in_steps():
   seen = set()
   for r in range(1, 200):
@@ -122,6 +133,17 @@ def test_a_client_drawn_twice_straggles_in_both_places_or_in_neither():
     for p in cohort(r, sizes=np.array([10, 30, 60]), sampling='proportional'):
       by_client.setdefault(p.client, set()).add(p)
     assert all(len(same) == 1 for same in by_client.values())
+
+
+def test_a_client_drawn_on_time_once_is_on_time():
+  """So proportional sampling can have fewer stragglers than places for them."""
+  sizes = np.array([1000, 1, 1])
+  for r in range(1, 20):
+    participants = cohort(r, sizes=sizes, sampling='proportional', stragglers=0.9)
+    if len({p.client for p in participants}) == 1:
+      assert not any(p.straggler for p in participants)
+      return
+  raise AssertionError('no cohort of one client alone')
 
 
 def test_a_client_without_examples_has_no_work_and_no_weight():

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import math
+import pathlib
+import subprocess
+import sys
 
 from fedprox_tff.progress import Progress
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 class Terminal(io.StringIO):
@@ -11,14 +16,8 @@ class Terminal(io.StringIO):
 
 
 def row(accuracy=0.5, **values):
-  return {
-    'test/accuracy': accuracy,
-    'test/loss': 1.0,
-    'train/loss': 2.0,
-    'cohort/non_finite': 0,
-    'cohort/skipped': 0,
-    **values,
-  }
+  metrics = {'test/accuracy': accuracy, 'train/accuracy': accuracy, 'test/loss': 1.0, 'train/loss': 2.0}
+  return {**metrics, 'cohort/size': 3, 'cohort/dropped': 1, 'cohort/non_finite': 0, 'cohort/skipped': 0, **values}
 
 
 def report(stream, rounds, total, evaluated_every=1, **values):
@@ -58,10 +57,40 @@ def test_warnings_are_lines_of_their_own():
   said = report(Terminal(), range(3), 5, **{'cohort/non_finite': 2, 'cohort/skipped': 1})
   assert 'warning: round 1: 2 clients left out, their updates are not finite\n' in said
   assert "nobody contributed, so the server's step was skipped\n" in said
+  overflow = report(Terminal(), range(3), 5, **{'cohort/skipped': 1})
+  assert "the clients' mean update is not finite, so the server's step was skipped\n" in overflow
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run():
+  code = """
+import sys
+from fedprox_tff.progress import Progress
+from tests.test_progress import row
+with Progress(4000) as progress:
+  for round_num in range(4001):
+    progress.on_row(round_num, row())
+sys.exit(7)
+"""
+  process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+  assert process.stdout.readline().startswith('round')
+  process.stdout.close()
+  assert process.wait(30) == 7
+
+
+def test_a_run_can_be_ended_after_a_round():
+  ended = []
+  with Progress(5, io.StringIO(), after_round=lambda: ended.append(True)) as progress:
+    progress.on_row(1, row())
+  assert ended == [True]
 
 
 def test_resuming_is_said():
   stream = io.StringIO()
   Progress(10, stream).on_resume(4)
   Progress(10, stream).on_resume(10)
-  assert stream.getvalue().splitlines() == ['going on after round 4', 'this run is done: 10 rounds']
+  Progress(10, stream).on_resume(12)
+  assert stream.getvalue().splitlines() == [
+    'going on after round 4',
+    'this run is done: 10 rounds',
+    'this run is done: it has 12 rounds, more than the 10 asked for',
+  ]

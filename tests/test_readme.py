@@ -20,6 +20,10 @@ def test_the_code_for_users_of_tff_runs(capsys):
   assert "('num_clients'" in said[-1]
 
 
+def test_nothing_is_left_to_fill_in():
+  assert '@@' not in README
+
+
 def test_every_flag_is_named():
   table = README[README.index('| group | flags |') : README.index('A flag that the chosen data set')]
   assert set(re.findall(r'--(\w+)', table)) == {field.name for field in dataclasses.fields(Config)}

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 
@@ -6,9 +7,12 @@ import numpy as np
 import pytest
 
 from fedprox_tff.config import Config
+from fedprox_tff.datasets import digits
+from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.errors import UserError
 from fedprox_tff.results import open_run
 
+DATA = digits.load(data_seed=0)
 STATE = {'weights': np.arange(3, dtype=np.float32)}
 
 
@@ -28,17 +32,17 @@ def lines(tmp_path):
 
 
 def test_config_json_says_what_made_the_results(tmp_path):
-  with open_run(config(tmp_path, mu=0.5), 'from here'):
+  with open_run(config(tmp_path, mu=0.5), DATA):
     pass
   record = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert record['config'] == config(tmp_path, mu=0.5).as_dict()
-  assert record['data_source'] == 'from here'
+  assert record['data'] == {'source': DATA.source, 'fingerprint': DATA.fingerprint()}
   assert record['versions']['tensorflow-federated'] == '0.87.0'
   assert {'revision', 'command', 'versions'} <= record.keys()
 
 
 def test_rows_are_numbers_in_one_order(tmp_path):
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     fill(folder, range(3))
     rows = folder.rows()
   assert lines(tmp_path)[0] == 'round_num,other,value'
@@ -47,9 +51,9 @@ def test_rows_are_numbers_in_one_order(tmp_path):
 
 
 def test_resuming_goes_on_from_the_newest_state_and_rewrites_what_came_after_it(tmp_path):
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     fill(folder, range(8), save=(0, 2, 5))
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     state, round_num = folder.load(STATE)
     assert round_num == 5
     np.testing.assert_array_equal(state['weights'], STATE['weights'] + 5)
@@ -59,51 +63,78 @@ def test_resuming_goes_on_from_the_newest_state_and_rewrites_what_came_after_it(
 
 
 def test_a_row_torn_by_a_kill_is_cut(tmp_path):
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     fill(folder, range(3), save=(2,))
   path = tmp_path / 'run' / 'metrics.csv'
   path.write_bytes(path.read_bytes() + b'3,nan,0.')
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     assert folder.load(STATE)[1] == 2
     assert [row['round_num'] for row in folder.rows()] == [0, 1, 2]
 
 
 def test_a_state_whose_rows_are_gone_is_not_trusted(tmp_path):
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     fill(folder, range(6), save=(2, 5))
   path = tmp_path / 'run' / 'metrics.csv'
   path.write_text('\n'.join(lines(tmp_path)[:5]) + '\n')  # rounds 0 to 3
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     assert folder.load(STATE)[1] == 2
   path.unlink()
-  with open_run(config(tmp_path), '') as folder:
+  with open_run(config(tmp_path), DATA) as folder:
     assert folder.load(STATE) == (None, 0)
     fill(folder, range(3), save=(2,))  # and its place is free again
 
 
 def test_another_config_in_the_same_folder_is_refused_by_name(tmp_path):
-  with open_run(config(tmp_path), ''):
+  with open_run(config(tmp_path), DATA):
     pass
   refused = pytest.raises(UserError, match=r'another config \(--mu=1.0 there, 0.5 here\); choose another --name')
-  with refused, open_run(config(tmp_path, mu=0.5), ''):
+  with refused, open_run(config(tmp_path, mu=0.5), DATA):
     pass
 
 
 def test_a_longer_run_continues_a_shorter_one(tmp_path):
   for rounds, recorded in ((50, 50), (500, 500), (20, 500)):
-    with open_run(config(tmp_path, rounds=rounds, rounds_per_checkpoint=3), ''):
+    with open_run(config(tmp_path, rounds=rounds, rounds_per_checkpoint=3), DATA):
       pass
     assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['rounds'] == recorded
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
   refused = pytest.raises(UserError, match='another process is working on this run')
-  with open_run(config(tmp_path), ''), refused, open_run(config(tmp_path), ''):
+  with open_run(config(tmp_path), DATA), refused, open_run(config(tmp_path), DATA):
     pass
 
 
-def test_an_unreadable_config_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize('text', ['{"config": ', '{"config": [1, 2]}', '{"config": {"dataset": "digits"}}', '[]'])
+def test_an_unreadable_config_is_refused_by_name(tmp_path, text):
   (tmp_path / 'run').mkdir()
-  (tmp_path / 'run' / 'config.json').write_text('{"config": ')
-  with pytest.raises(UserError, match=r'config.json is not a run.s config'), open_run(config(tmp_path), ''):
+  (tmp_path / 'run' / 'config.json').write_text(text)
+  with pytest.raises(UserError, match=r"config.json is not a run's config"), open_run(config(tmp_path), DATA):
     pass
+
+
+def test_other_data_in_the_same_folder_are_refused(tmp_path):
+  """As two LEAF folders of one name would bring."""
+  with open_run(config(tmp_path), DATA):
+    pass
+  changed = DATA.train.examples.x.copy()
+  changed[3, 0, 0, 0] += 1
+  train = ClientSplit(Examples(changed, DATA.train.examples.y), DATA.train.offsets)
+  other = dataclasses.replace(DATA, train=train)
+  with pytest.raises(UserError, match='holds a run on other data'), open_run(config(tmp_path), other):
+    pass
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
+  with open_run(config(tmp_path), DATA) as folder:
+    fill(folder, range(6), save=(2, 5))
+  checkpoints = tmp_path / 'run' / 'checkpoints'
+  (checkpoints / 'round_5' / 'saved_model.pb').write_bytes(b'half')
+  (checkpoints / 'round_7_temp1234').mkdir()  # what a kill in the middle of a save leaves
+  with open_run(config(tmp_path), DATA) as folder:
+    assert sorted(path.name for path in checkpoints.iterdir()) == ['round_2', 'round_5']
+    assert folder.load(STATE)[1] == 2
+    fill(folder, range(3, 6), save=(5,))
+  with open_run(config(tmp_path), DATA) as folder:
+    assert folder.load(STATE)[1] == 5

@@ -52,7 +52,7 @@ def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
   with runtimes.use('in_process'):
     experiment = Builder().build(config, digits.load(data_seed=config.data_seed))
-    manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'))
+    manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'), prefix='round_')
     state, version = asyncio.run(manager.load_latest(experiment.initial_state))
     assert version == config.rounds
     return [np.asarray(w) for w in experiment.process.get_model_weights(state).trainable]
@@ -230,11 +230,26 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, end):
   process.send_signal(end)
   assert process.wait(60) == 130
   log = pathlib.Path(f'{results}.log').read_text()
+  assert 'stopping after this round' in log
   assert f'interrupted; to go on: {sys.executable} -m fedprox_tff.run --dataset=digits' in log
   assert 'Traceback' not in log
   done = len(read_rows(results / 'run')) - 1
   versions = sorted(int(p.name.rsplit('_', 1)[1]) for p in (results / 'run' / 'checkpoints').iterdir())
-  assert versions[-1] in (done, done - 1)  # the last whole round was saved, not the checkpoint before
+  assert versions[-1] == done  # the last whole round was saved, not the checkpoint before
+
+
+def test_interrupted_between_checkpoints_of_every_round(tmp_path):
+  """A signal in the middle of a save must not tear it."""
+  results = tmp_path / 'results'
+  for round_num in (3, 8, 13):
+    process = start(results, '--rounds=2000', '--rounds_per_checkpoint=1')
+    wait_for_round(results, round_num, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+  log = pathlib.Path(f'{results}.log').read_text()
+  assert 'error' not in log
+  assert log.count('going on after round') == 2
+  assert not list((results / 'run' / 'checkpoints').glob('*temp*'))
 
 
 @pytest.mark.parametrize(
@@ -246,11 +261,15 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, end):
     (['--algorithm=fedavg', '--mu=1'], '--mu=1: algorithm fedavg does not use it'),
     (['--dataset=digits', '--num_clients=33'], '--num_clients'),
     (['--dataset=synthetic', '--model=cnn'], '--model=cnn'),
+    (['--dataset=digits', '--client_optimizer=adam:beta_1=2'], '--client_optimizer=adam:beta_1=2: '),
+    (['--dataset=digits', '--server_optimizer=adam:beta_1=nan'], '--server_optimizer=adam:beta_1=nan: '),
+    (['mu=1'], 'mu=1: flags only, such as --mu=...;'),
+    (['--dataset=digits', '--results_dir=/proc/none'], '--results_dir=/proc/none'),
     (['--dataset=mnist', '--data_dir=/no/such/folder'], '--data_dir'),
   ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, message):
-  assert main(f'--results_dir={tmp_path}', *flags) == 2
+  assert main(*(f'--results_dir={tmp_path}', *flags)) == 2
   captured = capsys.readouterr()
   assert message in captured.err
   assert captured.err.startswith('error: ')

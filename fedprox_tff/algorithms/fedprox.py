@@ -7,7 +7,8 @@ proximal term is mu (w - w^t), so one local step descends
     g_k(w) + mu (w - w^t).
 
 The term pulls a client back to the server's weights. `tff.learning.algorithms.build_weighted_fed_prox` adds
-mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away; tests/test_fedprox.py shows both.
+mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away: tests/federated/test_fedprox.py shows
+both.
 """
 
 from fedprox_tff import tree

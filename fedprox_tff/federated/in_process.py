@@ -55,8 +55,8 @@ class InProcessContext(tff.framework.SyncContext):
     return program(arg)
 
   def close(self) -> None:
-    """Ends the threads."""
-    self._pool.shutdown()
+    """Ends the threads, after the clients that are at work."""
+    self._pool.shutdown(cancel_futures=True)
 
 
 def _compile(comp: tff.Computation, pool: concurrent.futures.Executor):

@@ -7,6 +7,8 @@ weight and the order of its batches. Orders are drawn here, in numpy, so that ev
 """
 
 import collections
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,15 +68,25 @@ def client_payload(
     num_steps: The client's budget in local steps, at most E ceil(n_k / B). None: all of its E epochs. 0: it is dropped.
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
       of examples that it has seen, so that a straggler keeps its share.
+
+  Raises:
+    ValueError: If the arrays differ in length, a data set has batches, or a number is out of its range.
   """
   if isinstance(examples, tf.data.Dataset):
     examples = _stack(examples)
   examples = tf.nest.map_structure(np.asarray, examples)
-  num_examples = len(tf.nest.flatten(examples)[0])
+  num_examples = _common_length(tf.nest.flatten(examples))
+  if num_epochs < 0 or batch_size < 1:
+    raise ValueError(f'num_epochs={num_epochs} and batch_size={batch_size}: at least 0 and 1 are needed.')
+  all_steps = num_epochs * -(-num_examples // batch_size)
   if num_steps is None:
-    num_steps = num_epochs * -(-num_examples // batch_size)
+    num_steps = all_steps
   if weight is None:
     weight = num_examples if num_steps else 0
+  if not 0 <= num_steps <= all_steps:
+    raise ValueError(f'num_steps={num_steps}: from 0 to the {all_steps} of {num_epochs} epochs are needed.')
+  if not 0 <= weight < math.inf:
+    raise ValueError(f'weight={weight}: a number of at least 0 is needed.')
   size = padded_batches(num_examples, batch_size) * batch_size
   context = collections.OrderedDict(
     num_examples=np.int32(num_examples),
@@ -86,6 +98,13 @@ def client_payload(
   return collections.OrderedDict(examples=[padded], context=[context])
 
 
+def _common_length(arrays: Sequence[np.ndarray]) -> int:
+  lengths = {len(array) for array in arrays}
+  if len(lengths) != 1:
+    raise ValueError(f'The arrays of a client must have one row for each example; theirs are {sorted(lengths)}.')
+  return lengths.pop()
+
+
 def _pad(array: np.ndarray, size: int) -> np.ndarray:
   padded = np.zeros((size, *array.shape[1:]), array.dtype)
   padded[: len(array)] = array
@@ -94,6 +113,8 @@ def _pad(array: np.ndarray, size: int) -> np.ndarray:
 
 def _stack(dataset: tf.data.Dataset) -> Any:
   """Returns all elements of a data set in one batch."""
+  if any(spec.shape.rank is None or None in spec.shape for spec in tf.nest.flatten(dataset.element_spec)):
+    raise ValueError(f'Single examples are needed, not {dataset.element_spec}; dataset.unbatch() takes batches apart.')
   elements = list(dataset.as_numpy_iterator())
   if not elements:
     return tf.nest.map_structure(

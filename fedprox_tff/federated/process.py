@@ -64,10 +64,7 @@ def build_process(
 
 
 def _measure_update(optimizer_state, update):
-  """Rejects the mean of nobody: 0 / 0, the one mean that is not finite, since clients whose update is not are left out.
-
-  A mean that overflows is rejected likewise.
-  """
+  """Rejects a mean that is not finite: that of nobody, 0 / 0, or one whose norm overflows."""
   del optimizer_state
   norm = tf.linalg.global_norm(tf.nest.flatten(update))
   skip = tf.logical_not(tf.math.is_finite(norm))

@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,7 @@ from fedprox_tff.errors import RunFailedError
 
 _START_SECONDS = 45.0
 _STOP_SECONDS = 5.0
+_STALL_SECONDS = 40.0
 _MESSAGE_BYTES = 2 * 10**9
 _CHANNEL_OPTIONS = [
   ('grpc.max_receive_message_length', _MESSAGE_BYTES),
@@ -42,6 +44,22 @@ class Worker:
   def __init__(self, process: subprocess.Popen, log: pathlib.Path):
     self._process = process
     self._log = log
+    self._killed_because = ''
+    self.calls = 0  # that wait for an answer
+
+  def kill_if_stalled(self, ended: threading.Event) -> None:
+    """Kills the worker once it has used no CPU time for so long that a call waits for nothing; runs in a thread."""
+    used, since = None, time.monotonic()
+    while not ended.wait(_STALL_SECONDS / 20):
+      try:
+        now = psutil.Process(self._process.pid).cpu_times()[:2]
+      except psutil.Error:
+        return
+      if now != used or not self.calls:
+        used, since = now, time.monotonic()
+      elif time.monotonic() - since > _STALL_SECONDS:
+        self._killed_because = f"TFF's worker did nothing for {_STALL_SECONDS:.0f} s and was ended"
+        self._process.kill()
 
   def memory_mb(self) -> float:
     """Returns the worker's resident memory in MiB, 0 once it has ended."""
@@ -57,8 +75,15 @@ class Worker:
     said = f'; it last said: {lines[-1]}' if lines else ''
     if status is None:
       return f"TFF's worker (process {self._process.pid}) does not answer{said}"
+    if self._killed_because:
+      return f'{self._killed_because}{said}'
     ended = f'by signal {signal.Signals(-status).name}' if status < 0 else f'with exit code {status}'
     return f"TFF's worker ended {ended}{said}"
+
+  def wait(self) -> None:
+    """Gives a dying worker a moment, to be able to say how it ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      self._process.wait(1.0)
 
   def is_alive(self) -> bool:
     """Returns whether the process runs."""
@@ -70,14 +95,14 @@ def run_worker() -> Iterator[tuple[tff.framework.SyncContext, Worker]]:
   """Starts a worker, yields a context that runs computations in it, and ends it however the block ends.
 
   Raises:
-    RunFailedError: If it does not start within 45 seconds; also from a computation during which it dies.
+    RunFailedError: If it does not start within 45 seconds; also from a computation during which it dies, or stalls.
   """
   with tempfile.TemporaryDirectory(prefix='fedprox_tff_worker_') as folder:
     log = pathlib.Path(folder) / 'log'
     port = portpicker.pick_unused_port()
     with _process(port, log) as process:
       worker = Worker(process, log)
-      with grpc.insecure_channel(f'localhost:{port}', _CHANNEL_OPTIONS) as channel:
+      with grpc.insecure_channel(f'localhost:{port}', _CHANNEL_OPTIONS) as channel, _watched(worker):
         stub = _FailFastStub(channel, worker)
         _wait_until_ready(stub, worker)
         yield _context(stub), worker
@@ -113,6 +138,16 @@ def _process(port: int, log: pathlib.Path) -> Iterator[subprocess.Popen]:
       process.wait()
 
 
+@contextlib.contextmanager
+def _watched(worker: Worker) -> Iterator[None]:
+  ended = threading.Event()
+  threading.Thread(target=worker.kill_if_stalled, args=(ended,), daemon=True).start()
+  try:
+    yield
+  finally:
+    ended.set()
+
+
 def _wait_until_ready(stub: tff.framework.RemoteExecutorGrpcStub, worker: Worker) -> None:
   deadline = time.monotonic() + _START_SECONDS
   while not stub.is_ready:
@@ -123,10 +158,14 @@ def _wait_until_ready(stub: tff.framework.RemoteExecutorGrpcStub, worker: Worker
 
 def _fail_fast(name: str) -> Callable:
   def call(self, request):
+    self.worker.calls += 1
     try:
       return getattr(super(_FailFastStub, self), name)(request)
     except tff.framework.RetryableError as error:
+      self.worker.wait()
       raise RunFailedError(f'{self.worker.failure()}.') from error
+    finally:
+      self.worker.calls -= 1
 
   return call
 

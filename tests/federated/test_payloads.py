@@ -79,3 +79,21 @@ def test_an_empty_data_set_is_a_client_without_work():
   result = client_payload(empty, num_epochs=3, batch_size=10, key=(0,))
   assert result['context'][0]['num_steps'] == result['context'][0]['weight'] == 0
   assert result['examples'][0]['x'].shape == (40, 2)
+
+
+@pytest.mark.parametrize(
+  ('wrong', 'message'),
+  [
+    ({'num_steps': 10}, 'num_steps=10: from 0 to the 9 of 3 epochs'),
+    ({'num_steps': -1}, 'num_steps=-1: from 0'),
+    ({'weight': -1.0}, 'weight=-1.0: a number of at least 0'),
+    ({'weight': float('nan')}, 'weight=nan'),
+    ({'batch_size': 0}, 'batch_size=0: at least'),
+    ({'examples': {'x': np.zeros((13, 2)), 'y': np.zeros(5)}}, r'one row for each example; theirs are \[5, 13\]'),
+    ({'examples': tf.data.Dataset.from_tensor_slices(examples(8)).batch(4)}, r'unbatch\(\) takes batches apart'),
+  ],
+)
+def test_what_would_train_on_something_else_is_refused(wrong, message):
+  settings = {'examples': examples(23), 'num_epochs': 3, 'batch_size': 10, 'key': (0,)} | wrong
+  with pytest.raises(ValueError, match=message):
+    client_payload(settings.pop('examples'), **settings)

@@ -108,6 +108,19 @@ def test_a_worker_that_dies_is_an_error_with_a_reason():
     assert time.monotonic() - start < 30
 
 
+def test_a_worker_that_stalls_is_ended_and_said(monkeypatch):
+  monkeypatch.setattr(worker, '_STALL_SECONDS', 2.0)
+  process = problems.process(fedavg(), start=0.0, learning_rate=0.25)
+  with runtimes.use('worker'):
+    state = process.initialize()
+    time.sleep(3)  # nobody asks it for anything: that is no stall
+    state, _ = process.next(state, problems.payloads(problems.Q))
+    os.kill(workers()[0].pid, signal.SIGSTOP)
+    with pytest.raises(RunFailedError, match='did nothing for 2 s and was ended'):
+      process.next(state, problems.payloads(problems.Q))
+  assert workers() == []
+
+
 def test_a_worker_that_does_not_start_is_an_error_with_a_reason(monkeypatch):
   monkeypatch.setattr(worker, '_binary', lambda: '/bin/false')
   with pytest.raises(RunFailedError, match='ended with exit code 1'), runtimes.use('worker'):

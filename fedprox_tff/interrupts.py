@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C and SIGTERM, so that a run ends between two rounds and never in the middle of a file.
+
+An exception out of a signal handler lands wherever Python happens to be: in a callback that swallows it (JAX has one in
+the garbage collector), or between the two halves of a save. The handler here takes a note, and the run looks at it
+after each round. A second signal, or one before training has begun, ends the process on the spot: what is on disk is
+whole at any moment, and TFF's worker dies with its parent.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+  """What the signals so far ask for."""
+
+  def __init__(self, farewell: str):
+    self._farewell = farewell
+    self._is_training = False
+    self._is_requested = False
+
+  def begin_training(self) -> None:
+    """From now on the first signal waits for the end of a round."""
+    self._is_training = True
+
+  def check(self) -> None:
+    """Ends the run if a signal asked for it; called where that is safe.
+
+    Raises:
+      KeyboardInterrupt: If so.
+    """
+    if self._is_requested:
+      raise KeyboardInterrupt
+
+  def _handle(self, *_) -> None:
+    if not self._is_training or self._is_requested:
+      _write(f'\n{self._farewell}\n')
+      os._exit(INTERRUPTED)
+    self._is_requested = True
+    _write('\nstopping after this round; again to stop at once\n')
+
+
+@contextlib.contextmanager
+def handled(farewell: str) -> Iterator[Interrupts]:
+  """Handles both signals in the block.
+
+  Args:
+    farewell: What to say when the process ends on the spot.
+  """
+  interrupts = Interrupts(farewell)
+  previous = {number: signal.signal(number, interrupts._handle) for number in _SIGNALS}
+  try:
+    yield interrupts
+  finally:
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+
+def _write(text: str) -> None:
+  """Writes past Python's buffers, which a handler may find half-way through another write."""
+  with contextlib.suppress(OSError):
+    os.write(sys.stderr.fileno(), text.encode())
