@@ -139,7 +139,7 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
 
 def _check_or_write_config(path: pathlib.Path, config: Config, dataset: FederatedDataset) -> None:
   """Writes what makes the run; of an earlier part of it, only the number of rounds may grow."""
-  fingerprint = dataset.fingerprint()
+  fingerprint = dataset.fingerprint
   if not path.exists():
     record = {
       'config': config.as_dict(),

@@ -36,7 +36,7 @@ def test_config_json_says_what_made_the_results(tmp_path):
     pass
   record = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert record['config'] == config(tmp_path, mu=0.5).as_dict()
-  assert record['data'] == {'source': DATA.source, 'fingerprint': DATA.fingerprint()}
+  assert record['data'] == {'source': DATA.source, 'fingerprint': DATA.fingerprint}
   assert record['versions']['tensorflow-federated'] == '0.87.0'
   assert {'revision', 'command', 'versions'} <= record.keys()
 

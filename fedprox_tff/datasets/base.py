@@ -2,6 +2,7 @@
 """A data set that is already split over clients, in numpy."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -74,8 +75,9 @@ class FederatedDataset:
     """The number of clients, those without test examples too."""
     return len(self.client_ids)
 
+  @functools.cached_property
   def fingerprint(self) -> str:
-    """Returns a digest of all examples and of who holds them: equal where a run on one set may go on with another."""
+    """A digest of all examples and of who holds them: equal where a run on one set may go on with another."""
     digest = hashlib.blake2b(digest_size=16)
     for split in (self.train, self.test):
       for array in (split.offsets, split.examples.y, split.examples.x):

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of a grid of runs: python -m fedprox_tff.sweep figure1_mnist --jobs=2."""
+
+import argparse
+import pathlib
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from fedprox_tff import cells, grids, sweep_report
+from fedprox_tff.claims import Claims
+from fedprox_tff.config import Config
+from fedprox_tff.console import say
+from fedprox_tff.errors import RunFailedError, UserError
+from fedprox_tff.run import BAD_INPUT, DONE, FAILED, INTERRUPTED, parse_flags
+from fedprox_tff.worker_pool import Pool, default_jobs
+
+DEFAULT_GRID = 'figure1_mnist'  # the MNIST panels of Figures 1 and 7
+
+_HEAD = f"""\
+Trains all cells of one or several grids: python -m fedprox_tff.sweep [GRID ...] [--flag=value ...]
+
+GRID is a TOML file or one of those below; without any it is {DEFAULT_GRID}. Several processes run many cells each.
+The same command again goes on where it stopped, skips what is done and tries again what failed. Sweeps started at the
+same time on one folder, or on machines that share a disk, share the work.
+
+  --jobs=N             processes [one for each core, as memory allows]
+  --dry_run            list the cells and how far they are, and run nothing
+  --index=I --count=N  run only the I-th of N parts of the cells, from 0: for job arrays
+  --results_dir=DIR    where runs are kept: DIR/<cell>/, with its metrics and log.txt [results]
+  --data_dir=DIR       where the files of data sets are, if they have any
+
+Any other flag of fedprox_tff.run takes the place of what the grids say of it: --rounds=20 --seed=0 for a quick look.
+
+Grids:
+"""
+_TAIL = """
+Exit codes: 0 all cells are done, 1 some failed, 2 bad input, 130 interrupted.
+"""
+_TICK_SECONDS = 0.5
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message: str) -> NoReturn:
+    raise UserError(f'{message}; see --help.')
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command line and returns its exit code."""
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is as clean as Ctrl-C
+  try:
+    if any(argument in ('-h', '-help', '--help') for argument in argv[1:]):
+      say(_help_text())
+      return DONE
+    return _sweep(*_parse(argv[1:]))
+  except UserError as error:
+    say(f'error: {error}', stream=sys.stderr)
+    return BAD_INPUT
+  except (RunFailedError, OSError) as error:
+    say(f'error: {error}', stream=sys.stderr)
+    return FAILED
+  except KeyboardInterrupt:
+    command = shlex.join([sys.orig_argv[0], '-m', 'fedprox_tff.sweep', *argv[1:]])
+    say(f'\ninterrupted; to go on: {command}', stream=sys.stderr)
+    return INTERRUPTED
+
+
+def _help_text() -> str:
+  described = [grids.read(path) for path in sorted(grids.FOLDER.glob('*.toml'))]
+  return (
+    _HEAD + '\n'.join(f'  {grid.name:18} {len(grid.cells):3} cells  {grid.title}' for grid in described) + f'\n{_TAIL}'
+  )
+
+
+def _parse(arguments: Sequence[str]) -> tuple[list[str], argparse.Namespace, dict[str, Any]]:
+  """Returns the names of the grids, the sweep's own options, and the flags that overrule the grids."""
+  names = [argument for argument in arguments if not argument.startswith('-')]
+  parser = _Parser(add_help=False, allow_abbrev=False)
+  parser.add_argument('--jobs', type=int)
+  parser.add_argument('--dry_run', action='store_true')
+  parser.add_argument('--index', type=int)
+  parser.add_argument('--count', type=int)
+  options, rest = parser.parse_known_args([argument for argument in arguments if argument.startswith('-')])
+  if options.jobs is not None and options.jobs < 1:
+    raise UserError(f'--jobs={options.jobs}: a whole number of at least 1 is needed.')
+  if (options.index is None) != (options.count is None):
+    raise UserError('--index and --count: both are needed, or none.')
+  if options.count is not None and not 0 <= options.index < options.count:
+    raise UserError(f'--index={options.index} --count={options.count}: an index from 0 to count - 1 is needed.')
+  overrides = parse_flags(['sweep', *rest])
+  grids.check_overrides(overrides)
+  return names or [DEFAULT_GRID], options, overrides
+
+
+def _sweep(names: Sequence[str], options: argparse.Namespace, overrides: dict[str, Any]) -> int:
+  chosen = [grids.read(grids.find(name), overrides) for name in names]
+  configs = cells.arrange(grids.merge(cell for grid in chosen for cell in grid.cells))
+  if options.count is not None:
+    configs = cells.part(configs, options.index, options.count)
+  for grid in chosen:
+    say(f'{grid.name}: {grid.title}' if grid.title else grid.name)
+  if not configs:
+    say('no cells')
+    return DONE
+  claims = Claims(cells.claims_folder(configs[0]), since=0.0)  # writes nothing, and shows failures of whatever time
+  statuses = cells.look(configs, claims, claims.records(), set())
+  if not options.dry_run and any(status.state != 'done' for status in statuses):
+    statuses = _run(configs, [status.config for status in statuses if status.state != 'done'], options.jobs)
+  for line in sweep_report.table(statuses):
+    say(line)
+  say(f'{sweep_report.summary(statuses)}; in {configs[0].results_dir}')
+  return FAILED if any(status.state != 'done' for status in statuses) and not options.dry_run else DONE
+
+
+def _run(configs: Sequence[Config], todo: Sequence[Config], jobs: int | None) -> list[cells.Status]:
+  """Runs what is not done, and returns how all of it ended."""
+  _check_data(todo)
+  try:
+    claims = Claims(cells.claims_folder(configs[0]))
+  except OSError as error:
+    message = f'--results_dir={configs[0].results_dir}: {error.strerror}; a folder that can be written is needed.'
+    raise UserError(message) from None
+  jobs = min(jobs or default_jobs(todo), len(todo))
+  say(f'{len(todo)} of {len(configs)} cells to do, {jobs} process{"es" if jobs > 1 else ""}')
+  report = sweep_report.Report()
+  pool = Pool(pathlib.Path(configs[0].results_dir) / '.sweeps', todo, jobs=jobs, claims=claims)
+  try:
+    return _watch(configs, claims, pool, report)
+  except KeyboardInterrupt:
+    report.close()
+    say('stopping: the rounds at work are finished and saved (again: at once, and they are lost)')
+    raise
+  finally:
+    pool.stop()
+    pool.close()
+
+
+def _check_data(configs: Sequence[Config]) -> None:
+  """Loads each data set once: it may not be there, or be downloaded, or not fit; processes are started after that."""
+  by_data: dict[Any, list[Config]] = {}
+  for config in configs:
+    by_data.setdefault(cells.data_key(config), []).append(config)
+  for members in by_data.values():
+    dataset = cells.load_data(members[0])
+    say(f'{dataset.name}: {dataset.source}')
+    for config in members:
+      cells.check_fits(config, dataset)
+
+
+def _watch(configs: Sequence[Config], claims: Claims, pool: Pool, report: sweep_report.Report) -> list[cells.Status]:
+  """Keeps processes at work until each cell is done or has failed, by whomever."""
+  done: set[str] = set()
+  while True:
+    records = claims.records()
+    statuses = cells.look(configs, claims, records, done)
+    report.update(statuses)
+    states = [status.state for status in statuses]
+    if not {'running', 'to do'} & set(states):
+      report.close()
+      return statuses
+    pool.tend(records, states.count('to do'))
+    time.sleep(_TICK_SECONDS)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv))

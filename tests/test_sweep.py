@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sweeps, end to end on real digits: killed, doubled, failing, and always with the bits of single runs."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fedprox_tff import cells, grids, run, sweep
+from fedprox_tff.claims import Claims
+from fedprox_tff.processes import node
+from tests.test_run import lasting, read_rows
+
+ROOT = pathlib.Path(__file__).parents[1]
+GRID = """
+title = 'digits'
+[base]
+dataset = 'digits'
+rounds = 24
+epochs = 2
+clients_per_round = 4
+stragglers = 0.5
+rounds_per_checkpoint = 6
+[grid]
+seed = [0, 1]
+[[curve]]
+name = 'FedAvg'
+algorithm = 'fedavg'
+[[curve]]
+name = 'FedProx, mu = 0'
+mu = 0.0
+[[curve]]
+name = 'FedProx, mu = 1'
+mu = 1.0
+"""
+
+
+@pytest.fixture(scope='module')
+def grid(tmp_path_factory):
+  path = tmp_path_factory.mktemp('grid') / 'digits.toml'
+  path.write_text(GRID)
+  return path
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory, grid):
+  """The results of one process that nobody disturbed."""
+  results = tmp_path_factory.mktemp('undisturbed')
+  process = start(grid, results, '--jobs=1')
+  assert process.wait(120) == 0, said(results)
+  return results
+
+
+def configs_of(grid, results, **overrides):
+  return grids.merge(grids.read(grid, {'results_dir': str(results), **overrides}).cells)
+
+
+def start(grid, results, *flags, log=''):
+  """Starts a sweep; what it says goes to a file, since its processes may outlive it."""
+  command = [sys.executable, '-m', 'fedprox_tff.sweep', str(grid), f'--results_dir={results}', *flags]
+  with open(f'{results}{log}.out', 'a') as out:
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+
+def said(results, log=''):
+  return pathlib.Path(f'{results}{log}.out').read_text()
+
+
+def wait_for(condition, process, seconds=60):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert process.poll() is None, 'the sweep ended too early'
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def total_rounds(configs):
+  return sum(cells.rounds_done(config) for config in configs)
+
+
+def workers(results):
+  """Returns the processes that have claimed a cell and live."""
+  claims = Claims(results / '.claims', since=0.0)
+  return [record.pid for record in claims.records().values() if claims.is_held(record) and record.node == node()]
+
+
+def kill(*pids):
+  for pid in pids:
+    os.kill(pid, signal.SIGKILL)
+
+
+def metrics(configs):
+  return {config.name: lasting(read_rows(cells.folder(config))) for config in configs}
+
+
+def starts(config):
+  """Returns how many times a process began with a cell."""
+  return cells.log_path(config).read_text().count(': process ')
+
+
+def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
+  configs = configs_of(grid, undisturbed)
+  assert len(configs) == 6
+  assert all(cells.is_done(config) for config in configs)
+  assert {starts(config) for config in configs} == {1}
+  out = said(undisturbed)
+  assert out.startswith('digits: digits\n')
+  assert '6 of 6 cells to do, 1 process\n' in out
+  assert out.endswith(f'6 of 6 cells done; 144 of 144 rounds; in {undisturbed}\n')
+  assert [line.split()[:2] for line in out.splitlines()[-7:-1]] == [['done', '24/24']] * 6
+  assert '\x1b' not in out
+  assert 'round 24/24  test accuracy' in cells.log_path(configs[0]).read_text()
+  assert os.listdir(undisturbed / '.claims') == []
+  assert not (undisturbed / '.sweeps').exists()
+
+
+def test_cells_have_the_bits_of_single_runs(undisturbed, grid, tmp_path):
+  for config in (configs_of(grid, undisturbed)[1], configs_of(grid, undisturbed)[4]):
+    values = {key: value for key, value in config.as_dict().items() if value not in (None, '', False)}
+    values |= {'results_dir': tmp_path}
+    assert run.main(['run', *(f'--{key}={value}' for key, value in values.items())]) == 0
+    assert lasting(read_rows(tmp_path / config.name)) == metrics([config])[config.name]
+
+
+def test_config_json_names_the_command_of_the_sweep(undisturbed, grid):
+  text = (cells.folder(configs_of(grid, undisturbed)[0]) / 'config.json').read_text()
+  assert f'-m fedprox_tff.sweep {grid}' in text
+
+
+def test_what_is_done_is_skipped_without_tensorflow(undisturbed, grid, capsys):
+  before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob('*.csv')}
+  assert sweep.main(['sweep', str(grid), f'--results_dir={undisturbed}']) == 0
+  assert '6 of 6 cells done' in capsys.readouterr().out
+  assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob('*.csv')} == before
+  code = (
+    'import sys; from fedprox_tff import sweep; '
+    f'sweep.main(["sweep", "{grid}", "--results_dir={undisturbed}"]); sys.exit("tensorflow" in sys.modules)'
+  )
+  assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_interrupted_and_killed_again_and_again_it_ends_with_the_same_bits(undisturbed, grid, tmp_path):
+  results = tmp_path / 'killed'
+  configs = configs_of(grid, results)
+
+  process = start(grid, results, '--jobs=1')
+  wait_for(lambda: total_rounds(configs) > 3, process)
+  process.send_signal(signal.SIGINT)
+  assert process.wait(30) == 130
+  assert f'interrupted; to go on: {sys.executable} -m fedprox_tff.sweep {grid}' in said(results)
+  assert 'Traceback' not in said(results)
+  assert workers(results) == []
+  begun = total_rounds(configs)
+  assert begun > 3
+
+  process = start(grid, results, '--jobs=2')  # the sweep alone is killed: its processes save and end by themselves
+  wait_for(lambda: total_rounds(configs) > begun + 5, process)
+  orphans = workers(results)
+  assert orphans
+  kill(process.pid)
+  process.wait()
+  deadline = time.monotonic() + 15
+  while workers(results) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert workers(results) == []
+  begun = total_rounds(configs)
+
+  process = start(grid, results, '--jobs=1')  # all at once, as in a power cut
+  wait_for(lambda: total_rounds(configs) > begun + 5 and workers(results), process)
+  kill(process.pid, *workers(results))
+  process.wait()
+  assert not all(cells.is_done(config) for config in configs)
+  begun = total_rounds(configs)
+
+  process = start(grid, results, '--jobs=2')  # one of its processes alone: the cell is tried once more
+  wait_for(lambda: total_rounds(configs) > begun + 4 and workers(results), process)
+  kill(workers(results)[0])
+  assert process.wait(120) == 0, said(results)
+  assert metrics(configs) == metrics(configs_of(grid, undisturbed))
+
+
+def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(undisturbed, grid, tmp_path):
+  results = tmp_path / 'shared'
+  configs = configs_of(grid, results)
+  bad_config, bad_folder = configs[0], configs[-1]
+  for config in (bad_config, bad_folder):
+    cells.folder(config).mkdir(parents=True)
+  (cells.folder(bad_config) / 'config.json').write_text('not JSON')
+  (cells.folder(bad_folder) / 'tensorboard').write_text('a file where a folder should be')
+  both = [start(grid, results, '--jobs=1', log=log) for log in 'ab']
+  assert [process.wait(120) for process in both] == [1, 1]
+  good = configs[1:-1]
+  assert metrics(good) == metrics(configs_of(grid, undisturbed)[1:-1])
+  assert {starts(config) for config in good} == {1}
+  for log in 'ab':
+    lines = said(results, log).splitlines()
+    assert lines[-1] == f'4 of 6 cells done, 2 failed; 96 of 144 rounds; in {results}'
+    reasons = {lines[i].split()[-1]: lines[i + 1] for i, line in enumerate(lines) if line.startswith('failed ')}
+    assert "config.json is not a run's config" in reasons[bad_config.name]
+    assert 'Error: ' in reasons[bad_folder.name]
+    for config in (bad_config, bad_folder):
+      assert f'({cells.log_path(config)})' in reasons[config.name]
+  assert 'Traceback' not in cells.log_path(bad_config).read_text()
+  assert 'Traceback' in cells.log_path(bad_folder).read_text()
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(grid, tmp_path, capsys):
+  results = tmp_path / 'results'
+  assert sweep.main(['sweep', str(grid), f'--results_dir={results}', '--dry_run', '--rounds=7']) == 0
+  lines = capsys.readouterr().out.splitlines()
+  names = [config.name for config in configs_of(grid, results, rounds=7)]
+  assert lines == [
+    'digits: digits',
+    *(f'to do    0/7  {name}' for name in names),
+    f'0 of 6 cells done; 0 of 42 rounds; in {results}',
+  ]
+  assert not results.exists()
+
+
+def test_the_parts_of_a_job_array_are_all_cells_once(grid, tmp_path, capsys):
+  parts = []
+  for index in range(4):
+    flags = [f'--results_dir={tmp_path}', '--dry_run', f'--index={index}', '--count=4']
+    assert sweep.main(['sweep', str(grid), *flags]) == 0
+    parts.append([line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith('to do')])
+  assert sorted(len(part) for part in parts) == [1, 1, 2, 2]
+  assert [name for part in parts for name in part] == [config.name for config in configs_of(grid, tmp_path)]
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--jobs=0'], '--jobs=0'),
+    (['--jobs=two'], "invalid int value: 'two'"),
+    (['--index=1'], '--index and --count'),
+    (['--index=3', '--count=3'], 'from 0 to count - 1'),
+    (['--round=3'], "Unknown command line flag 'round'"),
+    (['--rounds=x'], '--rounds=x'),
+    (['--name=run'], '--name: not for a sweep'),
+    (['no_such_grid'], 'no_such_grid: no such grid'),
+    (['--clients_per_round=101'], '--clients_per_round=101'),
+    (['--dataset=mnist', '--data_dir=/no/such/folder'], '--data_dir'),
+    (['--dataset=synthetic', '--model=cnn'], '--model=cnn'),
+  ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_before_the_first_run(grid, tmp_path, capsys, flags, message):
+  assert sweep.main(['sweep', str(grid), f'--results_dir={tmp_path}', *flags]) == 2
+  captured = capsys.readouterr()
+  assert message in captured.err
+  assert captured.err.startswith('error: ')
+  assert captured.err.count('\n') == 1
+  assert list(tmp_path.glob('*')) == []
+
+
+def test_help_lists_the_grids_without_tensorflow():
+  code = 'import sys; from fedprox_tff import sweep; sweep.main(["", "--help"]); sys.exit("tensorflow" in sys.modules)'
+  result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+  for path in grids.FOLDER.glob('*.toml'):
+    assert f'  {path.stem} ' in result.stdout
+
+
+def test_the_script_takes_a_file_of_the_callers(grid):
+  script = ROOT / 'experiments' / 'sweep.sh'
+  command = ['bash', str(script), grid.name, '--dry_run', '--results_dir=/no/such/results']
+  result = subprocess.run(command, cwd=grid.parent, capture_output=True, text=True, check=True)
+  assert '0 of 6 cells done' in result.stdout
