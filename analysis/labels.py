@@ -22,6 +22,7 @@ _USUAL_POLICIES = {'fedprox': 'partial'}  # of other methods: drop
 _PHRASES = {
   'num_clients': ('{} clients', None),
   'data_seed': ('data seed {}', 0),
+  'initial_mu': (r'initial $\mu$ = {}', None),
   'clients_per_round': ('$K$ = {}', None),
   'epochs': ('$E$ = {}', None),
   'batch_size': ('$B$ = {}', None),
@@ -45,6 +46,8 @@ _IN_OTHER_WORDS = {
   *('model', 'stragglers', 'straggler_policy', 'seed'),
 }
 _NEVER = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir'}
+_NEVER |= {'rounds_per_dissimilarity', 'measure_gamma'}  # they change what is measured, not what happens
+_DATA_KEYS = ('synthetic_alpha', 'synthetic_beta', 'synthetic_iid')
 _KNOWN = {*_PHRASES, *_LAST_RESORTS, *_IN_OTHER_WORDS, *_NEVER}
 
 
@@ -68,6 +71,15 @@ def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
   return _told_apart(entries, configs), _join(words[0][subject] for subject in shared)
 
 
+def say(config: Config, key: str) -> str:
+  """Returns a run's value of one setting in words, never the empty string."""
+  subject = {'algorithm': 'method', 'mu': 'method', **dict.fromkeys(_DATA_KEYS, 'dataset')}.get(key, key)
+  words = _words(config).get(subject, '')
+  if key == 'algorithm':
+    words = _name(config['algorithm'], _METHODS)
+  return words or _value(str(config.get(key)), f'{key.replace("_", " ")} = {{}}')
+
+
 def _words(config: Config) -> dict[str, str]:
   """Returns what can be said of a run, by subject, in the order of a caption."""
   words = {'method': _method(config), 'dataset': _data(config), 'partition': _partition(config)}
@@ -87,7 +99,9 @@ def _unknown(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
 
 
 def _method(config: Config) -> str:
-  return _join([_name(config['algorithm'], _METHODS), _value(config.get('mu'), r'$\mu$ = {}')])
+  mu = config.get('mu')
+  words = r'adaptive $\mu$' if mu == 'adaptive' else _value(mu, r'$\mu$ = {}')
+  return _join([_name(config['algorithm'], _METHODS), words])
 
 
 def _data(config: Config) -> str:

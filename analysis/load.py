@@ -11,6 +11,7 @@ evaluation measures; `evaluated` leaves them out.
 
 import io
 import json
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +31,7 @@ def load_runs(folders: Iterable[str | pathlib.Path]) -> pd.DataFrame:
     UserError: If one of them is not the folder of a run that has begun.
   """
   paths = {path.resolve(): path for path in map(pathlib.Path, folders)}.values()
-  configs = pd.DataFrame([{'run': str(path), **_read_config(path)} for path in paths])
+  configs = pd.DataFrame([{'run': str(path), **_prefixed(read_config(path))} for path in paths])
   metrics = pd.concat([_read_metrics(path).assign(run=str(path)) for path in paths])
   return configs.merge(metrics, on='run', validate='one_to_many')
 
@@ -48,7 +49,23 @@ def configs(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
   return rows.where(rows.notna(), None).to_dict('index')
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any]:
+def find_runs(results_dir: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders below `results_dir` that hold a config.json, wherever they lie and whatever their names."""
+  runs = []
+  for folder, below, files in os.walk(results_dir):
+    below.sort()
+    if 'config.json' in files:
+      runs.append(pathlib.Path(folder))
+      below.clear()
+  return runs
+
+
+def read_config(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the config of the run in a folder.
+
+  Raises:
+    UserError: If it is not the folder of a run.
+  """
   _check_folder(path)
   try:
     config = json.loads((path / 'config.json').read_text())['config']
@@ -57,6 +74,10 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     raise UserError(f'{path}: config.json cannot be read as that of a run ({_line(error)}).') from None
   if wrong:
     raise UserError(f'{path}: config.json is not that of a run: it lacks {", ".join(wrong)}.')
+  return config
+
+
+def _prefixed(config: dict[str, Any]) -> dict[str, Any]:
   return {f'config/{key}': value for key, value in config.items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of one figure: python analysis/plot.py results/RUN [results/RUN ...]."""
+"""The command line of figures: python analysis/plot.py figure1, or python analysis/plot.py results/RUN [...]."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from typing import Any
 if not __package__:  # run as a file: Python put this folder on the path, and the imports start from the one above
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from analysis import arguments
 from fedprox_tff.errors import UserError
 
 DONE, BAD_INPUT = 0, 2
@@ -19,9 +20,14 @@ SUFFIXES = ('.png', '.pdf')
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line and returns its exit code."""
-  arguments = _parse(argv)
+  given = _parse(argv)
   try:
-    _plot(arguments.runs, arguments.output)
+    figures, runs = arguments.figures_or_runs(given.what)
+    arguments.refuse_unused(given, ('x', 'y', 'hue', 'row', 'col') if figures else ('results_dir',), given.what)
+    if figures:
+      _plot_figures(figures, given)
+    else:
+      _plot_runs(runs, given)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return BAD_INPUT
@@ -41,41 +47,61 @@ def default_output(runs: Sequence[pathlib.Path]) -> pathlib.Path:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog='python analysis/plot.py',
-    description='Draws training loss and test accuracy against rounds, of one run or several, to PNG and PDF.',
-    epilog='The legend says what differs between the configs of the runs, the caption what they share.',
+    description="Draws the paper's figures from the runs of a sweep, or training loss and test accuracy of any runs, "
+    'to PNG and PDF.',
+    epilog='With any of --x --y --hue --row --col --band, runs that differ in their seeds alone become one curve: '
+    'their mean, with a band. KEY is a key of config.json.',
     allow_abbrev=False,
   )
-  parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN', help="a run's folder: results/<name>")
+  parser.add_argument('what', nargs='+', metavar='FIGURE|RUN', help=arguments.WHAT_HELP)
+  arguments.add_results_dir(parser)
   parser.add_argument(
     '--output',
     type=pathlib.Path,
     metavar='FILE',
-    help='where to; both FILE.png and FILE.pdf are written (default: curve in the folder of one run, curves beside '
-    'the folders of several)',
+    help='where to; both FILE.png and FILE.pdf are written (default: FIGURE in the results folder; curve in the folder '
+    'of one run, curves beside the folders of several); a folder, for several figures',
   )
+  parser.add_argument('--band', choices=('std', 'minmax', 'ci95'), help='what the bands over seeds are (default: std)')
+  parser.add_argument('--x', metavar='COLUMN|KEY', help='of metrics.csv, or of the config for each last round')
+  parser.add_argument('--y', metavar='COLUMN', help='column of metrics.csv (default: test/accuracy)')
+  parser.add_argument('--hue', metavar='KEY[,KEY]', help='a curve for each value (default: for all that differs)')
+  parser.add_argument('--row', metavar='KEY', help='a row of panels for each value')
+  parser.add_argument('--col', metavar='KEY', help='a column of panels for each value')
   return parser.parse_args(argv)
 
 
-def _plot(given: Sequence[pathlib.Path], output: pathlib.Path | None) -> None:
-  runs = [path for path in given if path.suffix not in SUFFIXES or path.is_dir()] or given
-  for path in given:
+def _plot_figures(names: Sequence[str], given: argparse.Namespace) -> None:
+  from analysis import cells, grid, sheets  # late, since pandas and Matplotlib take a second, and --help need not
+
+  for name, figure, filled, notes in arguments.filled(names, given, cells.fill):
+    for note in notes:
+      print(f'{name}: {arguments.plain(note)}')
+    sheet = sheets.of_figure(figure, filled)
+    output = given.output
+    if output is not None and len(names) > 1:
+      output = output / name
+    _save(grid.draw(sheet, given.band or 'std'), arguments.results_dir(given) / name, output, f'{name}, {sheet.title}')
+
+
+def _plot_runs(given_runs: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
+  runs = [path for path in given_runs if path.suffix not in SUFFIXES or path.is_dir()] or given_runs
+  for path in given_runs:
     if path not in runs:
       print(f'{path}: a figure, not a run; left out')  # results/* also finds earlier figures
-  from analysis import curves, load  # late, since pandas and Matplotlib take a second, and --help need not
+  from analysis import curves, grid, grouped, load
 
   frame = load.load_runs(runs)
   for note in _notes(frame):
     print(note)
-  figure = curves.draw(frame)
   default = default_output([pathlib.Path(run) for run in frame['run'].unique()])
-  if output is None:
-    output = default
-  elif output.is_dir():
-    output = output / default.name
-  elif output.suffix in SUFFIXES:
-    output = output.with_suffix('')
-  for suffix in SUFFIXES:
-    print(f'wrote {_write(output.with_name(output.name + suffix), curves.render(figure, suffix))}')
+  if any((given.x, given.y, given.hue, given.row, given.col, given.band)):
+    hue = given.hue.split(',') if given.hue else ()
+    x, y = given.x or 'round_num', given.y or 'test/accuracy'
+    sheet = grouped.sheet_of(frame, x=x, y=y, hue=hue, row=given.row, col=given.col)
+    _save(grid.draw(sheet, given.band or 'std'), default, given.output, f'{y} against {x}')
+  else:
+    _save(curves.draw(frame), default, given.output, 'Training loss and test accuracy')
 
 
 def _notes(frame: Any) -> Iterator[str]:
@@ -94,6 +120,19 @@ def _notes(frame: Any) -> Iterator[str]:
         f'{run}: diverged: training loss above {curves.loss_limit(frame):.3g} or not finite in {len(beyond)} of '
         f'{len(load.evaluated(rows))} evaluated rounds, first in round {beyond.min()} ({shown})'
       )
+
+
+def _save(figure: Any, default: pathlib.Path, output: pathlib.Path | None, title: str) -> None:
+  from analysis import page
+
+  if output is None:
+    output = default
+  elif output.is_dir():
+    output = output / default.name
+  elif output.suffix in SUFFIXES:
+    output = output.with_suffix('')
+  for suffix in SUFFIXES:
+    print(f'wrote {_write(output.with_name(output.name + suffix), page.render(figure, suffix, title))}')
 
 
 def _write(path: pathlib.Path, content: bytes) -> str:

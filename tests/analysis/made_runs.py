@@ -48,3 +48,13 @@ def csv_text(losses=LOSSES, *, mu=1.0):
     accuracy = 'nan' if loss == 'nan' else f'0.{round_num + 1}'
     rows.append(f'{round_num},100.0,{mu},{accuracy},{loss},{accuracy},{loss}')
   return '\n'.join(rows) + '\n'
+
+
+def csv_of(**columns):
+  """Returns metrics.csv with these columns by their names without 'test/' and the like; the others repeat them."""
+  full = {'test/accuracy': columns['accuracy'], 'train/loss': columns.get('loss', columns['accuracy'])}
+  full |= {'test/loss': full['train/loss'], 'train/accuracy': full['test/accuracy']}
+  if 'variance' in columns:
+    full['dissimilarity/variance'] = columns['variance']
+  rows = [','.join(map(str, row)) for row in zip(*full.values(), strict=True)]
+  return '\n'.join([f'round_num,{",".join(full)}', *(f'{i},{row}' for i, row in enumerate(rows))]) + '\n'

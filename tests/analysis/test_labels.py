@@ -4,7 +4,7 @@
 import pytest
 from made_runs import CONFIG, FEDAVG
 
-from analysis.labels import legend_and_caption
+from analysis.labels import legend_and_caption, say
 
 
 def describe(*differences):
@@ -50,6 +50,11 @@ def describe(*differences):
     ),
     # A method that has no words here yet, with a setting of its own.
     ([FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG], ['scaffold, option number = 2', 'FedAvg']),
+    # An adaptive mu. What is measured besides sets no runs apart.
+    (
+      [{'mu': 'adaptive', 'initial_mu': 0.0}, {'mu': 1.0, 'rounds_per_dissimilarity': 1, 'measure_gamma': True}],
+      [r'FedProx, adaptive $\mu$, initial $\mu$ = 0', r'FedProx, $\mu$ = 1'],
+    ),
     ([{'seed': 20240131}, {'seed': 20240132}], ['seed 20240131', 'seed 20240132']),
   ],
 )
@@ -70,3 +75,20 @@ def test_last_resorts_are_for_runs_that_read_the_same():
   assert legend == [r'FedProx, $\mu$ = 1, runtime worker', r'FedProx, $\mu$ = 1, runtime in_process', 'FedAvg']
   assert describe({'name': 'a'}, {'name': 'b$'})[0] == [r'FedProx, $\mu$ = 1, a', r'FedProx, $\mu$ = 1, b\$']
   assert describe({}, {})[0] == [r'FedProx, $\mu$ = 1, results/0', r'FedProx, $\mu$ = 1, results/1']
+
+
+@pytest.mark.parametrize(
+  ('values', 'key', 'words'),
+  [
+    ({'stragglers': 0.9}, 'stragglers', '90 % stragglers'),
+    ({}, 'mu', r'FedProx, $\mu$ = 1'),
+    (FEDAVG, 'mu', 'FedAvg'),
+    ({}, 'algorithm', 'FedProx'),
+    ({'epochs': 5}, 'epochs', '$E$ = 5'),
+    ({}, 'server_optimizer', 'server optimizer = sgd'),  # goes without saying elsewhere
+    ({'dataset': 'synthetic', 'synthetic_alpha': 0.5, 'synthetic_beta': 1.0}, 'synthetic_beta', 'Synthetic(0.5, 1)'),
+    ({}, 'new_key', 'new key = None'),
+  ],
+)
+def test_one_setting_in_words(values, key, words):
+  assert say(CONFIG | values, key) == words

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_runs import CONFIG, FEDAVG, csv_text
 
-from analysis import curves, load, plot
+from analysis import curves, load, looks, plot
 from fedprox_tff.errors import UserError
 
 PLOT = pathlib.Path(plot.__file__)
@@ -61,16 +61,16 @@ def test_a_single_point_is_seen(make_run):
 
 
 def test_line_styles_are_those_of_the_paper():
-  looks = curves.choose_looks([CONFIG, CONFIG | FEDAVG, CONFIG | {'mu': 0.0}])
-  assert [look.style for look in looks] == ['-', ':', '--']
-  assert [look.colour for look in looks] == ['#0072B2', '#D55E00', '#009E73']  # blue, vermilion, green
+  chosen = looks.choose_looks([CONFIG, CONFIG | FEDAVG, CONFIG | {'mu': 0.0}])
+  assert [look.style for look in chosen] == ['-', ':', '--']
+  assert [look.colour for look in chosen] == ['#0072B2', '#D55E00', '#009E73']  # blue, vermilion, green
 
 
 def test_a_method_keeps_its_colour():
   configs = [CONFIG, CONFIG | {'mu': 0.1}, CONFIG | FEDAVG, CONFIG | {'mu': 0.0}]
-  colours = [look.colour for look in curves.choose_looks(configs)]
+  colours = [look.colour for look in looks.choose_looks(configs)]
   assert len(set(colours)) == 4
-  assert [look.colour for look in curves.choose_looks(configs[::-1])] == [
+  assert [look.colour for look in looks.choose_looks(configs[::-1])] == [
     colours[3],
     colours[2],
     colours[0],
@@ -79,10 +79,10 @@ def test_a_method_keeps_its_colour():
 
 
 def test_no_two_curves_look_alike():
-  looks = curves.choose_looks([CONFIG | {'mu': mu % 2} for mu in range(56)])
-  assert len({(look.colour, look.marker) for look in looks}) == 56
+  chosen = looks.choose_looks([CONFIG | {'mu': mu % 2} for mu in range(56)])
+  assert len({(look.colour, look.marker) for look in chosen}) == 56
   with pytest.raises(UserError, match='57 runs: at most 56'):
-    curves.choose_looks([CONFIG] * 57)
+    looks.choose_looks([CONFIG] * 57)
 
 
 def test_markers_are_drawn_without_crowding(make_run):
