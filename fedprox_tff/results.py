@@ -175,12 +175,16 @@ def _write(path: pathlib.Path, record: Mapping[str, Any]) -> None:
 
 
 def _revision() -> str:
-  """Returns the source's commit, with '-dirty' after it if files differ, or 'unknown' outside a checkout."""
-  command = ['git', '-C', str(pathlib.Path(__file__).parent), 'describe', '--always', '--dirty', '--abbrev=40']
+  """Returns the source's commit, with '-dirty' after it if the package's files differ, or 'unknown' without git."""
+  package = pathlib.Path(__file__).parent
   try:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    commit, changes = (
+      subprocess.run(['git', '-C', str(package), *command], capture_output=True, text=True, check=True).stdout.strip()
+      for command in (['rev-parse', 'HEAD'], ['status', '--porcelain', '--', '.'])
+    )
   except (OSError, subprocess.CalledProcessError):
     return 'unknown'
+  return f'{commit}-dirty' if changes else commit
 
 
 def _cut_torn_row(path: pathlib.Path) -> None:
