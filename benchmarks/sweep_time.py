@@ -27,10 +27,13 @@ rounds = {rounds}
 [grid]
 stragglers = [0.0, 0.5, 0.9]
 [[curve]]
+name = 'FedAvg'
 algorithm = 'fedavg'
 [[curve]]
+name = 'mu = 0'
 mu = 0.0
 [[curve]]
+name = 'mu = 1'
 mu = 1.0
 """
 
