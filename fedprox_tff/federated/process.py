@@ -41,8 +41,9 @@ def build_process(
   Returns:
     A process. `next(state, payloads)` returns the metrics `client_work` (sums over the cohort: `num_steps`,
     `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
-    (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where nobody contributed and the server took no
-    step). `get_hparams` names what `set_hparams` can change between rounds, such as `hparams['client_work']['mu']`.
+    (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where the server took no step, since nobody
+    contributed or the mean was not finite). `get_hparams` names what `set_hparams` can change between rounds, such as
+    `hparams['client_work']['mu']`.
   """
   if server_optimizer is None:
     server_optimizer = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
