@@ -32,6 +32,7 @@ class Experiment(NamedTuple):
   process: tff.learning.templates.LearningProcess
   initial_state: Any  # with the run's hyperparameters and initial weights
   train_data: ArrayClientData
+  train_examples: Examples  # all clients' together, as tensors
   evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
   evaluate_test: Callable[[Weights], Evaluation]
   dissimilarity: Callable[[Weights], Dissimilarity]  # of the clients' gradients
@@ -44,6 +45,7 @@ class Data(NamedTuple):
   dataset: FederatedDataset
   model: str
   train_data: ArrayClientData
+  train_examples: Examples
   evaluate_train: Callable[[Weights], Evaluation]
   evaluate_test: Callable[[Weights], Evaluation]
   dissimilarity: Callable[[Weights], Dissimilarity]
@@ -110,6 +112,7 @@ def _data(dataset: FederatedDataset, model: Model) -> Data:
     dataset,
     model.name,
     ArrayClientData(dataset.client_ids, dataset.train),
+    train,
     build_evaluation(model, train),
     build_evaluation(model, dataset.test.examples),
     build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),

@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run: resume, then round after round a cohort, the process, an evaluation, a row and a checkpoint."""
+"""One run: resume, then round after round a cohort, its payloads and the process; `RoundWriter` does the rest."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 
 from fedprox_tff.cohort import Participant, sample_cohort
 from fedprox_tff.config import Config
 from fedprox_tff.experiment import Experiment
-from fedprox_tff.federated.dissimilarity import Dissimilarity
-from fedprox_tff.federated.evaluation import Evaluation
-from fedprox_tff.federated.payloads import client_payload, padded_batches
+from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.progress import Progress
 from fedprox_tff.results import RunFolder
-
-Row = Mapping[str, float]
+from fedprox_tff.round_writer import RoundWriter
 
 
 def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress) -> None:
@@ -34,60 +30,37 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     folder: Where rows and checkpoints go, and where an earlier part of the run may lie.
     progress: Is told of each round.
   """
-
-  def finish_round(round_num: int, state: Any, row: Row, seconds: float) -> Row:
-    """Evaluates the state after a round, and writes and returns its row."""
-    row = {**row, **_evaluate(config, experiment, state, round_num), 'seconds/train': seconds}
-    row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
-    row['memory/worker_mb'] = runtime.worker_memory_mb()
-    folder.release(row, round_num)
-    losses.append(row['train/loss'])
-    return row
-
   process = experiment.process
-  state, round_num = folder.load(experiment.initial_state)
-  losses = []
-  if runtime.name == 'in_process' and round_num < config.rounds:
-    _compile_ahead(config, experiment)
-  if state is None:
-    state = experiment.initial_state
-    progress.on_row(0, finish_round(0, state, _row_of_round([], None), seconds=0.0))
-  else:
-    progress.on_resume(round_num)
-    losses += [row['train/loss'] for row in folder.rows()[: round_num + 1]]
-  try:
+  with RoundWriter(config, experiment, runtime, folder, progress) as writer:
+    state, round_num = folder.load(experiment.initial_state)
+    if state is None:
+      state = experiment.initial_state
+      writer.write(state, 0, _row_of_round([], None, _mu(experiment, state), seconds=0.0))
+    else:
+      writer.resume(state, round_num)
+    mu = _mu(experiment, state)
     while round_num < config.rounds:
+      if experiment.adapt is not None:
+        state = _adapt(experiment, state, writer.losses())
+        mu = _mu(experiment, state)
       start = time.monotonic()
-      participants = _draw_cohort(config, experiment, round_num + 1)
-      payloads = [_payload(config, experiment, participant, round_num + 1) for participant in participants]
-      next_state, metrics = process.next(state, payloads)
-      row = _row_of_round(participants, metrics)
-      row = finish_round(round_num + 1, next_state, row, seconds=time.monotonic() - start)
-      state, round_num = _adapt(experiment, next_state, losses), round_num + 1
-      if round_num % config.rounds_per_checkpoint == 0:
-        folder.save(state, round_num)
-      progress.on_row(round_num, row)
-  finally:
-    folder.save(state, round_num)
-
-
-def _compile_ahead(config: Config, experiment: Experiment) -> None:
-  """Compiles the round for each size that clients are padded to, so that no round waits for it.
-
-  The clients of this round take no steps, and what it returns is forgotten.
-  """
-  clients = {padded_batches(n, config.batch_size): k for k, n in enumerate(experiment.train_data.sizes.tolist())}
-  idle = [Participant(k, num_steps=0, num_epochs=0, weight=0, straggler=False, dropped=True) for k in clients.values()]
-  experiment.process.next(experiment.initial_state, [_payload(config, experiment, p, 0) for p in idle])
+      round_num += 1
+      participants = _draw_cohort(config, experiment, round_num)
+      payloads = [_payload(config, experiment, runtime, participant, round_num) for participant in participants]
+      state, metrics = process.next(state, payloads)
+      writer.write(state, round_num, _row_of_round(participants, metrics, mu, seconds=time.monotonic() - start))
 
 
 def _adapt(experiment: Experiment, state: Any, losses: Sequence[float]) -> Any:
-  """Returns the state with the hyperparameters of the next round, where the algorithm changes them."""
-  if experiment.adapt is None:
-    return state
+  """Returns the state with the hyperparameters of the next round, which the algorithm makes of the losses so far."""
   hparams = experiment.process.get_hparams(state)
   hparams['client_work'].update(experiment.adapt(losses))
   return experiment.process.set_hparams(state, hparams)
+
+
+def _mu(experiment: Experiment, state: Any) -> float:
+  """Returns the strength of the proximal term as the shortest number that names it: 0.1, not 0.10000000149011612."""
+  return float(str(np.float32(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0))))
 
 
 def _draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[Participant]:
@@ -105,10 +78,12 @@ def _draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list
   )
 
 
-def _payload(config: Config, experiment: Experiment, participant: Participant, round_num: int) -> Any:
-  client_id = experiment.train_data.client_ids[participant.client]
+def _payload(config: Config, experiment: Experiment, runtime: Runtime, participant: Participant, round_num: int) -> Any:
+  data, client_id = experiment.train_data, experiment.train_data.client_ids[participant.client]
+  in_process = runtime.name == 'in_process'
   return client_payload(
-    experiment.train_data.examples(client_id),
+    experiment.train_examples if in_process else data.examples(client_id),
+    rows=data.rows(client_id) if in_process else None,
     num_epochs=config.epochs,
     batch_size=config.batch_size,
     key=(config.seed, round_num, participant.client),
@@ -117,7 +92,7 @@ def _payload(config: Config, experiment: Experiment, participant: Participant, r
   )
 
 
-def _row_of_round(participants: Sequence[Participant], metrics: Any) -> dict[str, float]:
+def _row_of_round(participants: Sequence[Participant], metrics: Any, mu: float, *, seconds: float) -> dict[str, float]:
   """Returns what the cohort and the process measured; zeros before training, where there is neither."""
   counts = metrics['client_work'] if metrics else {}
   measured = 'gamma' in counts and counts['num_clients'] > 0
@@ -132,35 +107,6 @@ def _row_of_round(participants: Sequence[Participant], metrics: Any) -> dict[str
     'cohort/skipped': int(metrics['finalizer']['skipped']) if metrics else 0,
     'gamma/mean': float(counts['gamma']) / float(counts['num_clients']) if measured else math.nan,
     'gamma/max': float(counts['gamma_max']) if measured else math.nan,
+    'mu': mu,
+    'seconds/train': seconds,
   }
-
-
-def _evaluate(config: Config, experiment: Experiment, state: Any, round_num: int) -> dict[str, float]:
-  """Returns what is measured at the global weights, NaN where that is not due in this round, and what it took."""
-  start = time.monotonic()
-  train = test = Evaluation(math.nan, math.nan)
-  dissimilarity = Dissimilarity(math.nan, math.nan)
-  weights = experiment.process.get_model_weights(state).trainable
-  if _is_due(round_num, config.rounds_per_evaluation, config):
-    train, test = experiment.evaluate_train(weights), experiment.evaluate_test(weights)
-  if config.rounds_per_dissimilarity and _is_due(round_num, config.rounds_per_dissimilarity, config):
-    dissimilarity = experiment.dissimilarity(weights)
-  return {
-    'test/accuracy': test.accuracy,
-    'test/loss': test.loss,
-    'train/accuracy': train.accuracy,
-    'train/loss': train.loss,
-    'dissimilarity/variance': dissimilarity.variance,
-    'dissimilarity/b': dissimilarity.b,
-    'mu': _shortest(experiment.process.get_hparams(state)['client_work'].get('mu', 0.0)),
-    'seconds/evaluation': time.monotonic() - start,
-  }
-
-
-def _shortest(value: Any) -> float:
-  """Returns a float32 as the shortest number that names it: 0.1, not 0.10000000149011612."""
-  return float(str(np.float32(value)))
-
-
-def _is_due(round_num: int, period: int, config: Config) -> bool:
-  return round_num % period == 0 or round_num == config.rounds

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's part of a round, as a `tff.learning.templates.ClientWorkProcess`.
 
-One client takes `num_steps` local steps from the server's weights w^t; step i uses batch i mod S of epoch i div S,
-S = ceil(n_k / B). Each step asks the algorithm for its direction and lets the client optimizer apply it. The client
-returns w^t - w, TFF's sign (a server descends it), with the weight that its payload names. An update that is not
-finite is replaced by zeros with weight zero, and counted.
+One client takes `num_steps` local steps from the server's weights w^t; step i uses the rows that its payload names:
+batch i mod S of epoch i div S, S = ceil(n_k / B). Each step asks the algorithm for its direction and lets the client
+optimizer apply it. The client returns w^t - w, TFF's sign (a server descends it), with the weight that its payload
+names. An update that is not finite is replaced by zeros with weight zero, and counted.
 
 A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at its final w and over all its examples,
 ||grad h_k(w; w^t)|| / ||grad h_k(w^t; w^t)||: 0 for an exact minimiser of h_k, 1 for no work. It costs two passes.
@@ -23,13 +23,16 @@ import tensorflow_federated as tff
 from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Local
 from fedprox_tff.federated.local_model import LocalModel
+from fedprox_tff.federated.payloads import BLOCK
 
 _CONTEXT_SPEC = collections.OrderedDict(
   num_examples=tf.TensorSpec([], tf.int32),  # n_k
   num_steps=tf.TensorSpec([], tf.int32),  # budget in local steps; 0 for a dropped client
   weight=tf.TensorSpec([], tf.float32),  # mass in the server's mean
-  order=tf.TensorSpec([None, None, None], tf.int32),  # [epochs, padded batches, batch size]: rows of the examples
+  order=tf.TensorSpec([None, None], tf.int32),  # [local steps, padded; batch size]: rows of the examples
 )
+
+_LARGE = 256  # numbers in an array from which on it matters how XLA writes it
 
 
 def build_client_work(
@@ -107,32 +110,28 @@ def _build_local_steps(
   algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer, measure_gamma: bool
 ):
   """Returns the function that a client runs; called in the graph of the client's computation."""
-  batch_gradient = model.build_gradient()
+  run_block = _build_block(algorithm, model, optimizer)
+  full_gradient = model.build_gradient() if measure_gamma else None
 
-  @tf.function(jit_compile=model.jit_compile)
   def run_local_steps(anchor, non_trainable, hparams, examples, context):
-    order = context['order']
-    batch_size = tf.shape(order)[2]
-    steps_per_epoch = (context['num_examples'] + batch_size - 1) // batch_size
-
-    def step(i, weights, optimizer_state):
-      epoch, position = i // steps_per_epoch, i % steps_per_epoch
-      # Gathered, not sliced: XLA takes a slice's bounds for constants, and would compile anew for each n_k.
-      rows = tf.gather_nd(order, [epoch, position])
-      batch = tf.nest.map_structure(lambda array: tf.gather(array, rows), examples)
-      count = tf.minimum(batch_size, context['num_examples'] - position * batch_size)
-      gradient = batch_gradient(weights, non_trainable, batch, count)
-      direction = algorithm.direction(gradient, Local(weights, anchor), hparams)
-      optimizer_state, weights = optimizer.next(optimizer_state, weights, direction)
-      return i + 1, weights, optimizer_state
+    def run_next_block(first_step, weights, optimizer_state):
+      block = {
+        'first_step': first_step,
+        'end': tf.minimum(context['num_steps'], first_step + BLOCK),
+        'num_examples': context['num_examples'],
+        'rows': context['order'][first_step : first_step + BLOCK],
+      }
+      received = {'anchor': anchor, 'non_trainable': non_trainable, 'hparams': hparams, 'examples': examples}
+      state = run_block(block, received, {'weights': weights, 'optimizer_state': optimizer_state})
+      return block['end'], state['weights'], state['optimizer_state']
 
     optimizer_state = optimizer.initialize(_specs(anchor))
     optimizer_hparams = collections.OrderedDict(
       (name, hparams[name]) for name in optimizer.get_hparams(optimizer_state)
     )
     _, weights, _ = tf.while_loop(
-      lambda i, *_: i < context['num_steps'],
-      step,
+      lambda first_step, *_: first_step < context['num_steps'],
+      run_next_block,
       (tf.constant(0), anchor, optimizer.set_hparams(optimizer_state, optimizer_hparams)),
       parallel_iterations=1,
     )
@@ -145,10 +144,61 @@ def _build_local_steps(
 
   def gradient_norm(local, non_trainable, hparams, examples, context):
     """Returns the norm of the whole gradient of what the client minimises, h_k for FedProx."""
-    gradient = batch_gradient(local.weights, non_trainable, examples, context['num_examples'])
+    rows = tf.reshape(context['order'], [-1])[: context['num_examples']]  # its first epoch: each example once
+    data = tf.nest.map_structure(lambda array: tf.gather(array, rows), examples)
+    gradient = full_gradient(local.weights, non_trainable, data, context['num_examples'])
     return tf.linalg.global_norm(algorithm.direction(gradient, local, hparams))
 
   return run_local_steps
+
+
+def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer):
+  """Returns the function that takes up to `BLOCK` local steps: XLA compiles it once, for clients of all sizes."""
+  step_gradient = model.build_step_gradient()
+
+  @tf.function(jit_compile=model.jit_compile)
+  def run_block(block, received, state):
+    anchor, hparams, rows = received['anchor'], received['hparams'], block['rows']
+    batch_size = tf.shape(rows)[1]
+    steps_per_epoch = (block['num_examples'] + batch_size - 1) // batch_size
+
+    def step(i, weights, optimizer_state, _):
+      # Gathered, not sliced: XLA takes a slice's bounds for constants, and would compile anew for each of their values.
+      step_rows = tf.gather(rows, i - block['first_step'])
+      batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), received['examples'])
+      count = tf.minimum(batch_size, block['num_examples'] - i % steps_per_epoch * batch_size)
+      gradient = step_gradient(weights, received['non_trainable'], batch, count)
+      direction = algorithm.direction(gradient, Local(weights, anchor), hparams)
+      new_state, new_weights = optimizer.next(optimizer_state, weights, direction)
+      return i + 1, new_weights, new_state, _apart((weights, optimizer_state), (new_weights, new_state))
+
+    start = (block['first_step'], state['weights'], state['optimizer_state'], tf.constant(0.0))
+    end = tf.while_loop(lambda i, *_: i < block['end'], step, start, parallel_iterations=1)
+    return dict(zip(('weights', 'optimizer_state', 'apart'), end[1:], strict=True))
+
+  return run_block
+
+
+def _gather(array: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+  """Returns some rows of an array.
+
+  As rows of a matrix: a model's own reshape then meets this one, both vanish, and XLA sees plain products of matrices,
+  for which it has fast code.
+  """
+  flat = tf.gather(tf.reshape(array, [tf.shape(array)[0], array.shape[1:].num_elements()]), rows)
+  return tf.reshape(flat, [tf.shape(rows)[0], *array.shape[1:]])
+
+
+def _apart(old: Any, new: Any) -> tf.Tensor:
+  """Returns a number that needs both the old and the new values of a loop, and that nobody else needs.
+
+  XLA would write the new values over the old ones. Its loop over such an array is told to take two different arrays,
+  finds out that they overlap, and falls back to one number at a time, which takes as long as the rest of the step. For
+  this number's sake it writes them elsewhere, eight at a time, and copies them in one go.
+  """
+  pairs = zip(tf.nest.flatten(old), tf.nest.flatten(new), strict=True)
+  large = [(a, b) for a, b in pairs if a.shape.num_elements() >= _LARGE]
+  return sum((a[(0,) * a.shape.rank] - b[(0,) * b.shape.rank] for a, b in large), start=tf.constant(0.0))
 
 
 def _report(update, context):

@@ -2,7 +2,9 @@
 """TFF's serialized TensorFlow computations as TensorFlow functions, and values as the tensors that they take.
 
 A serialized computation is a graph and, for its parameter and its result, the names of the tensors in the order of the
-type. Values cross the border as flat lists in that order; a sequence is one variant tensor that holds a data set.
+type. Values cross the border as flat lists in that order. A sequence is one variant tensor that holds a data set; but
+where a graph only takes the single element out of one, as client work does, it is fed the element's tensors instead:
+no data set is built, and data that live on a device stay there.
 """
 
 import contextlib
@@ -10,12 +12,34 @@ import functools
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 _unique = itertools.count()
+
+
+class SequenceValue(NamedTuple):
+  """A sequence, a list of elements or a `tf.data.Dataset`, that a graph takes in one of two ways."""
+
+  value: Any
+  element_type: tff.Type
+
+  def variant(self) -> tf.Tensor:
+    """Returns the tensor that holds it as a data set."""
+    if not isinstance(self.value, tf.data.Dataset):
+      return tf.data.experimental.to_variant(_dataset(self.value, self.element_type))
+    return tf.data.experimental.to_variant(self.value)
+
+  def single_element(self) -> list[tf.Tensor]:
+    """Returns the tensors of its only element, in the order of `tf.nest`."""
+    is_dataset = isinstance(self.value, tf.data.Dataset)
+    if not is_dataset and len(self.value) != 1:
+      raise ValueError(f'A sequence of one element is needed; this one has {len(self.value)}.')
+    element = self.value.get_single_element() if is_dataset else self.value[0]
+    leaves = flatten(element, self.element_type)
+    return [leaves[i] for i in _nest_order(self.element_type)]
 
 
 class Graph:
@@ -29,8 +53,14 @@ class Graph:
     _make_names_unique(graph_def)
     imported = tf.compat.v1.wrap_function(functools.partial(tf.import_graph_def, graph_def, name=''), [])
     element = imported.graph.as_graph_element
-    feeds = [element(name) for name in _tensor_names(proto.parameter)]
+    parameters = [element(name) for name in _tensor_names(proto.parameter)]
     fetches = [element(name) for name in _tensor_names(proto.result)]
+    self._single_elements = [_single_element(parameter) for parameter in parameters]
+    feeds = [
+      tensor
+      for parameter, elements in zip(parameters, self._single_elements, strict=True)
+      for tensor in elements or [parameter]
+    ]
     compute = imported.prune(feeds, fetches)
     initialize = imported.prune([], [element(proto.initialize_op)]) if proto.initialize_op else lambda: None
 
@@ -40,13 +70,44 @@ class Graph:
       return compute(*feeds) if fetches else []
 
     self._run = run.get_concrete_function()
+    self.specs = self._run.inputs[: len(feeds)]
     # A computation with variables sets them in each call, so its calls must not overlap.
     self._guard = threading.Lock() if proto.initialize_op else contextlib.nullcontext()
 
-  def __call__(self, feeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Runs the graph."""
+  def __call__(self, feeds: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
+    """Runs the graph on the flat values of its parameter."""
+    tensors = []
+    for feed, single_element in zip(feeds, self._single_elements, strict=True):
+      if not isinstance(feed, SequenceValue):
+        tensors.append(feed)
+      elif single_element:
+        tensors += feed.single_element()
+      else:
+        tensors.append(feed.variant())
     with self._guard:
-      return self._run(*feeds)
+      return call(self._run, tensors)
+
+
+def call(function: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+  """Calls a concrete function whose parameters and results are flat lists of tensors.
+
+  As the operation that such a call ends in: binding each argument to its type takes longer than a small graph does.
+  """
+  if tf.inside_function():
+    return function(*tensors)
+  return tf.raw_ops.StatefulPartitionedCall(
+    args=[*tensors, *function.captured_inputs], Tout=[output.dtype for output in function.outputs], f=function
+  )
+
+
+def _single_element(parameter: tf.Tensor) -> list[tf.Tensor]:
+  """Returns what a graph takes out of a sequence if it is its single element and nothing else; otherwise nothing."""
+  consumers = parameter.consumers()
+  while len(consumers) == 1 and consumers[0].type == 'Identity':
+    consumers = consumers[0].outputs[0].consumers()
+  if len(consumers) == 1 and consumers[0].type == 'DatasetToSingleElement':
+    return list(consumers[0].outputs)
+  return []
 
 
 def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
@@ -69,7 +130,7 @@ def _tensor_names(binding: Any) -> list[str]:
 
 
 def flatten(value: Any, type_spec: tff.Type) -> list[Any]:
-  """Returns the tensors of `value` in the order of `type_spec`, each sequence as one variant.
+  """Returns the tensors of `value` in the order of `type_spec`, each sequence as a `SequenceValue`.
 
   Raises:
     TypeError: If `value` does not have the structure of `type_spec`.
@@ -80,7 +141,7 @@ def flatten(value: Any, type_spec: tff.Type) -> list[Any]:
     pairs = zip(_elements(value, type_spec), _element_types(type_spec), strict=True)
     return [leaf for element, element_type in pairs for leaf in flatten(element, element_type)]
   if isinstance(type_spec, tff.SequenceType):
-    return [_variant(value, type_spec)]
+    return [SequenceValue(value, type_spec.element)]
   return [tf.convert_to_tensor(value, type_spec.dtype.type)]
 
 
@@ -101,18 +162,6 @@ def _elements(value: Any, type_spec: tff.StructType) -> list[Any]:
 
 def _element_types(type_spec: tff.StructType) -> list[tff.Type]:
   return [element_type for _, element_type in tff.structure.to_elements(type_spec)]
-
-
-def _variant(value: Any, type_spec: tff.SequenceType) -> tf.Tensor:
-  """Returns a sequence, a list of elements or a `tf.data.Dataset`, as the tensor that graphs take."""
-  if isinstance(value, tf.data.Dataset):
-    return tf.data.experimental.to_variant(value)
-  if len(value) != 1:
-    return tf.data.experimental.to_variant(_dataset(value, type_spec.element))
-  # What `tf.data.Dataset.from_tensors` ends in; the way there takes 0.4 ms, and a payload is two such sequences.
-  leaves = flatten(value[0], type_spec.element)
-  components = [leaves[i] for i in _nest_order(type_spec.element)]
-  return tf.raw_ops.TensorDataset(components=components, output_shapes=[leaf.shape for leaf in components])
 
 
 @functools.cache

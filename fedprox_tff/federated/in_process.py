@@ -5,24 +5,29 @@ TFF ships one runtime, a C++ worker behind gRPC that has neither XLA nor GPU ker
 again in each round. It also defines `tff.backends.mapreduce.MapReduceForm`, for platforms that "only run TensorFlow":
 a round as TensorFlow graphs that prepare the broadcast, do one client's work, accumulate, and update the server. The
 context here compiles a computation once to that form and runs the graphs as TensorFlow functions: clients on a few
-threads, the largest first, and their results accumulated in the order of the argument, so that the sum has the same
-bits however the threads ran.
+threads, the one with most data first, so that no core idles at the end. Their results are accumulated in that same
+order, a few at a time: the sum has the same bits however the threads ran, and no more than a few results are held.
 """
 
+import collections
 import concurrent.futures
+import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.federated.graphs import Graph, flatten, unflatten
+from fedprox_tff.federated.graphs import Graph, call, flatten, unflatten
 
 # Grappler would inline the compiled local loop into the client's graph, and XLA with it.
 _NO_GRAPPLER = tf.compat.v1.ConfigProto()
 _NO_GRAPPLER.graph_options.rewrite_options.disable_meta_optimizer = True
+
+_RESULTS_AT_A_TIME = 16  # of clients; 106 MB for a convolutional network of 1.6 million parameters
 
 
 class UnsupportedComputationError(TypeError):
@@ -105,28 +110,57 @@ class _Round:
     self._result_type = comp.type_signature.result
     self._pool = pool
     self._prepare, self._work = Graph(form.prepare), Graph(form.work)
-    self._zero, self._accumulate, self._report = Graph(form.zero), Graph(form.accumulate), Graph(form.report)
-    self._update = Graph(form.update)
+    self._zero = Graph(form.zero)([])
+    self._accumulate = _accumulate_all(Graph(form.accumulate), len(self._zero))
+    self._report, self._update = Graph(form.report), Graph(form.update)
 
   def __call__(self, arg: Any) -> Any:
     state, clients = arg
     state = flatten(state, self._state_type)
     message = self._prepare(state)
-    total = self._zero([])
-    for result in self._run_clients(clients, message):
-      total = self._accumulate([*total, *result])
+    total = self._zero
+    for results in _batches(self._run_clients(clients, message), _RESULTS_AT_A_TIME):
+      total = self._accumulate(total, [tf.stack(leaves) for leaves in zip(*results, strict=True)])
     return unflatten(self._update([*state, *self._report(total)]), self._result_type)
 
   def _run_clients(self, clients: Sequence[Any], message: list[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
-    """Yields the clients' results in the order of `clients`; the largest start first, so that no core idles."""
-    largest_first = sorted(range(len(clients)), key=lambda k: -_num_bytes(clients[k]))
-    futures = {k: self._pool.submit(self._run_client, clients[k], message) for k in largest_first}
-    return (futures[k].result() for k in range(len(clients)))
+    """Yields the clients' results, those of the largest clients first."""
+    waiting = collections.deque()
+    for client in sorted(clients, key=_num_bytes, reverse=True):
+      waiting.append(self._pool.submit(self._run_client, client, message))
+      if len(waiting) > _RESULTS_AT_A_TIME:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
 
   def _run_client(self, data: Any, message: list[tf.Tensor]) -> list[tf.Tensor]:
     return self._work([*flatten(data, self._data_type), *message])
 
 
+def _accumulate_all(accumulate: Graph, num_total: int) -> Callable[[list[tf.Tensor], list[tf.Tensor]], list[tf.Tensor]]:
+  """Returns a function that adds several clients' results, stacked leaf by leaf, to the total in one call."""
+
+  specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in accumulate.specs]
+  total_specs, result_specs = specs[:num_total], specs[num_total:]
+
+  @tf.function(input_signature=[*total_specs, *(tf.TensorSpec([None, *s.shape], s.dtype) for s in result_specs)])
+  def accumulate_all(*total_and_results):
+    total, results = total_and_results[:num_total], total_and_results[num_total:]
+
+    def add(k, total):
+      return k + 1, accumulate([*total, *(leaf[k] for leaf in results)])
+
+    return tf.while_loop(lambda k, _: k < tf.shape(results[0])[0], add, (tf.constant(0), list(total)))[1]
+
+  function = accumulate_all.get_concrete_function()
+  return lambda total, results: call(function, [*total, *results])
+
+
+def _batches(results: Iterator[Any], size: int) -> Iterator[list[Any]]:
+  while batch := list(itertools.islice(results, size)):
+    yield batch
+
+
 def _num_bytes(data: Any) -> int:
-  """Returns the size of a client's arrays; data sets, whose size is not known, count nothing."""
-  return sum(getattr(leaf, 'nbytes', 0) for leaf in tf.nest.flatten(data))
+  """Returns the size of what is a client's own: arrays, but neither tensors, which clients share, nor data sets."""
+  return sum(leaf.nbytes for leaf in tf.nest.flatten(data) if isinstance(leaf, np.ndarray))

@@ -27,14 +27,16 @@ class LocalModel(NamedTuple):
   Attributes:
     initial_weights: `tff.learning.models.ModelWeights` of arrays.
     examples_spec: `tf.TensorSpec`s of a batch, with the examples along the first axis.
-    build_gradient: Returns the `BatchGradient`; called once in the graph that will use it, where TFF's variable models
-      create their variables.
+    build_gradient: Returns the `BatchGradient` for many examples; called once in the graph that will use it, where
+      TFF's variable models create their variables.
+    build_step_gradient: The same for the few examples of a local step.
     jit_compile: Whether XLA may compile the local loop.
   """
 
   initial_weights: tff.learning.models.ModelWeights
   examples_spec: Any
   build_gradient: Callable[[], BatchGradient]
+  build_step_gradient: Callable[[], BatchGradient]
   jit_compile: bool
 
 
@@ -52,26 +54,30 @@ def local_model(model: Model | TffModel) -> LocalModel:
   return _from_variable_model(model)
 
 
-def mean_loss(model: Model, weights: Weights, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-  """Returns the mean cross-entropy of the rows where `mask` (float32 [batch]) is 1."""
-  losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=model.logits(weights, x))
-  return tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
-
-
 def _from_model(model: Model) -> LocalModel:
-  def gradient(trainable, non_trainable, batch, count):
-    del non_trainable
-    mask = tf.cast(tf.range(tf.shape(batch['y'])[0]) < count, tf.float32)
-    with tf.GradientTape() as tape:
-      tape.watch(trainable)
-      loss = mean_loss(model, trainable, batch['x'], batch['y'], mask)
-    return tape.gradient(loss, trainable)
+  def gradient_of(logits):
+    def gradient(trainable, non_trainable, batch, count):
+      del non_trainable
+      mask = tf.cast(tf.range(tf.shape(batch['y'])[0]) < count, tf.float32)
+      with tf.GradientTape() as tape:
+        tape.watch(trainable)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=batch['y'], logits=logits(trainable, batch['x']))
+        loss = tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
+      return tape.gradient(loss, trainable)
+
+    return gradient
 
   examples_spec = collections.OrderedDict(
     x=tf.TensorSpec([None, *model.input_shape], tf.float32), y=tf.TensorSpec([None], tf.int32)
   )
   weights = tff.learning.models.ModelWeights(model.initial_weights, ())
-  return LocalModel(weights, examples_spec, lambda: gradient, model.jit_compile)
+  return LocalModel(
+    weights,
+    examples_spec,
+    build_gradient=lambda: gradient_of(model.logits),
+    build_step_gradient=lambda: gradient_of(model.step_logits),
+    jit_compile=model.jit_compile,
+  )
 
 
 def _from_functional_model(model: tff.learning.models.FunctionalModel) -> LocalModel:
@@ -85,7 +91,7 @@ def _from_functional_model(model: tff.learning.models.FunctionalModel) -> LocalM
 
   trainable, non_trainable = model.initial_weights
   weights = tff.learning.models.ModelWeights(tuple(trainable), tuple(non_trainable))
-  return LocalModel(weights, model.input_spec, lambda: gradient, jit_compile=False)
+  return LocalModel(weights, model.input_spec, lambda: gradient, lambda: gradient, jit_compile=False)
 
 
 def _from_variable_model(model_fn: Callable[[], tff.learning.models.VariableModel]) -> LocalModel:
@@ -110,7 +116,7 @@ def _from_variable_model(model_fn: Callable[[], tff.learning.models.VariableMode
     session.run(tf.compat.v1.global_variables_initializer())
     initial = session.run((list(model.trainable_variables), list(model.non_trainable_variables)))
   weights = tff.learning.models.ModelWeights(*map(tuple, initial))
-  return LocalModel(weights, examples_spec, build_gradient, jit_compile=False)
+  return LocalModel(weights, examples_spec, build_gradient, build_gradient, jit_compile=False)
 
 
 def _dense(gradients, weights) -> Weights:

@@ -2,8 +2,9 @@
 """What a client is given in a round: all its examples, and how much it may do with them.
 
 A payload is a struct of two one-element sequences, since TFF's learning processes take sequences only: `examples`, the
-client's whole data padded to one of a few sizes (XLA compiles every new shape anew), and `context`, its budget, its
-weight and the order of its batches. Orders are drawn here, in numpy, so that every runtime sees the same ones.
+client's whole data, and `context`, its budget, its weight and the rows of each of its local steps. These are drawn
+here, in numpy, so that every runtime sees the same ones. XLA compiles every new shape anew, so a client's own arrays
+are padded to one of a few sizes; clients that share their arrays share the one shape too.
 """
 
 import collections
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from fedprox_tff import streams
 
+BLOCK = 64  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
 _SMALLEST_SIZE = 4  # batches
 _GROWTH = 4  # each padded size is so many times the one before
 
@@ -33,19 +35,20 @@ def batch_order(num_examples: int, *, num_epochs: int, batch_size: int, key: tup
 
   Args:
     num_examples: The client's number of examples, n_k.
-    num_epochs: The number of epochs E to draw; a client with a smaller budget leaves the rest unused.
+    num_epochs: The number of epochs to draw; those of a smaller number are the first of a larger one.
     batch_size: Examples in a batch, B.
     key: Non-negative integers that name the draw, such as (seed, round_num, client).
 
   Returns:
-    int32 [num_epochs, padded number of batches, batch_size]: row numbers, padded with 0. Batches do not cross epochs.
+    int32 [num_epochs S, batch_size], S = ceil(n_k / B): the rows of each local step, a short batch padded with row 0.
+    Batches do not cross epochs.
   """
   rows = np.tile(np.arange(num_examples, dtype=np.int32), (num_epochs, 1))
   shuffled = streams.generator('shuffle', *key).permuted(rows, axis=1)
-  batches = padded_batches(num_examples, batch_size)
-  order = np.zeros((num_epochs, batches * batch_size), np.int32)
+  steps_per_epoch = -(-num_examples // batch_size)
+  order = np.zeros((num_epochs, steps_per_epoch * batch_size), np.int32)
   order[:, :num_examples] = shuffled
-  return order.reshape(num_epochs, batches, batch_size)
+  return order.reshape(num_epochs * steps_per_epoch, batch_size)
 
 
 def client_payload(
@@ -56,46 +59,61 @@ def client_payload(
   key: tuple[int, ...],
   num_steps: int | None = None,
   weight: float | None = None,
+  rows: range | None = None,
 ) -> collections.OrderedDict[str, Any]:
   """Makes one client's part of the argument of `process.next`.
 
   Args:
     examples: The client's examples, as the model's input spec has them: an `OrderedDict(x=..., y=...)` or a tuple of
       arrays with the examples along the first axis, or a `tf.data.Dataset` of single examples.
-    num_epochs: Epochs E for which an order of batches is drawn.
+    num_epochs: Local epochs E of a client that is on time.
     batch_size: Examples in a batch, B; the last batch of an epoch may be short.
     key: What names the order of the batches: non-negative integers such as (seed, round_num, client).
     num_steps: The client's budget in local steps, at most E ceil(n_k / B). None: all of its E epochs. 0: it is dropped.
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
       of examples that it has seen, so that a straggler keeps its share.
+    rows: Which of `examples` are the client's, where clients share them: tensors that stay where they are, and are
+      neither copied nor padded. None: all.
 
   Raises:
     ValueError: If the arrays differ in length, a data set has batches, or a number is out of its range.
   """
   if isinstance(examples, tf.data.Dataset):
     examples = _stack(examples)
-  examples = tf.nest.map_structure(np.asarray, examples)
-  num_examples = _common_length(tf.nest.flatten(examples))
+  shared = rows is not None
+  if not shared:
+    examples = tf.nest.map_structure(np.asarray, examples)
+    rows = range(_common_length(tf.nest.flatten(examples)))
+  num_examples = len(rows)
   if num_epochs < 0 or batch_size < 1:
     raise ValueError(f'num_epochs={num_epochs} and batch_size={batch_size}: at least 0 and 1 are needed.')
-  all_steps = num_epochs * -(-num_examples // batch_size)
+  steps_per_epoch = -(-num_examples // batch_size)
   if num_steps is None:
-    num_steps = all_steps
+    num_steps = num_epochs * steps_per_epoch
   if weight is None:
     weight = num_examples if num_steps else 0
-  if not 0 <= num_steps <= all_steps:
-    raise ValueError(f'num_steps={num_steps}: from 0 to the {all_steps} of {num_epochs} epochs are needed.')
+  if not 0 <= num_steps <= num_epochs * steps_per_epoch:
+    raise ValueError(
+      f'num_steps={num_steps}: from 0 to the {num_epochs * steps_per_epoch} of {num_epochs} epochs are needed.'
+    )
   if not 0 <= weight < math.inf:
     raise ValueError(f'weight={weight}: a number of at least 0 is needed.')
-  size = padded_batches(num_examples, batch_size) * batch_size
+  if not shared:
+    size = padded_batches(num_examples, batch_size) * batch_size
+    examples = tf.nest.map_structure(lambda array: _pad(array, size), examples)
+  epochs_begun = -(-num_steps // max(1, steps_per_epoch))
+  order = batch_order(num_examples, num_epochs=epochs_begun, batch_size=batch_size, key=key)
   context = collections.OrderedDict(
     num_examples=np.int32(num_examples),
     num_steps=np.int32(num_steps),
     weight=np.float32(weight),
-    order=batch_order(num_examples, num_epochs=num_epochs, batch_size=batch_size, key=key),
+    order=_pad(order + np.int32(rows.start), _round_up(len(order), BLOCK)),
   )
-  padded = tf.nest.map_structure(lambda array: _pad(array, size), examples)
-  return collections.OrderedDict(examples=[padded], context=[context])
+  return collections.OrderedDict(examples=[examples], context=[context])
+
+
+def _round_up(number: int, multiple: int) -> int:
+  return -(-number // multiple) * multiple
 
 
 def _common_length(arrays: Sequence[np.ndarray]) -> int:

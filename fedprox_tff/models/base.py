@@ -16,6 +16,7 @@ class Model(NamedTuple):
     name: The name on the command line.
     initial_weights: One float32 array for each variable, drawn from the run's seed.
     logits: `(weights, x)` to logits [batch, num_classes], in TensorFlow operations.
+    step_logits: The same function in the operations that are the fastest for the few examples of a local step.
     input_shape: The shape of one example's features.
     jit_compile: Whether XLA makes a local step faster on a CPU. It halves the step of small dense models; TensorFlow's
       own convolutions are far faster than XLA's there.
@@ -24,6 +25,7 @@ class Model(NamedTuple):
   name: str
   initial_weights: Weights
   logits: Callable[[Weights, Any], Any]
+  step_logits: Callable[[Weights, Any], Any]
   input_shape: tuple[int, ...]
   jit_compile: bool
 

@@ -33,4 +33,4 @@ def cnn(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
     x = tf.nn.relu(tf.reshape(x, [-1, flat]) @ kernel_3 + bias_3)
     return x @ kernel_4 + bias_4
 
-  return Model('cnn', tuple(initial_weights), logits, input_shape, jit_compile=False)
+  return Model('cnn', tuple(initial_weights), logits, logits, input_shape, jit_compile=False)

@@ -2,7 +2,8 @@
 """Multinomial logistic regression, the model of the FedProx paper for MNIST, FEMNIST and the synthetic sets.
 
 The initial kernel is Glorot-uniform and the bias zero, as in the authors' code. Their code declares an L2 penalty that
-never joins the loss; there is none here.
+never joins the loss; there is none here. The kernel is kept as [classes, inputs], one row for each class: XLA is fast
+at products of a matrix and a vector, and at updating long rows.
 """
 
 import math
@@ -12,17 +13,28 @@ import numpy as np
 from fedprox_tff import streams
 from fedprox_tff.models.base import Model, glorot_uniform
 
+_MAX_ROWS = 16  # classes up to which a local step takes row after row: half the time of one product of matrices for 10
+
 
 def logistic(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
   """Returns softmax regression on the flattened features: 7,850 parameters on MNIST."""
   num_inputs = math.prod(input_shape)
   kernel = glorot_uniform(streams.generator('model', seed), (num_inputs, num_classes))
-  bias = np.zeros(num_classes, np.float32)
+  initial_weights = (np.ascontiguousarray(kernel.T), np.zeros(num_classes, np.float32))
 
   def logits(weights, x):
     import tensorflow as tf
 
     kernel, bias = weights
-    return tf.reshape(x, [-1, num_inputs]) @ kernel + bias
+    return tf.matmul(tf.reshape(x, [-1, num_inputs]), kernel, transpose_b=True) + bias
 
-  return Model('logistic', (kernel, bias), logits, input_shape, jit_compile=True)
+  def step_logits(weights, x):
+    import tensorflow as tf
+
+    if num_classes > _MAX_ROWS:
+      return logits(weights, x)
+    kernel, bias = weights
+    x = tf.reshape(x, [-1, num_inputs])
+    return tf.stack([tf.linalg.matvec(x, row) for row in tf.unstack(kernel)], axis=1) + bias
+
+  return Model('logistic', initial_weights, logits, step_logits, input_shape, jit_compile=True)

@@ -22,7 +22,7 @@ def test_is_the_mean_over_examples_whatever_the_chunks(monkeypatch, chunk):
   monkeypatch.setattr(evaluation, '_CHUNK', chunk)
   x, y = examples(50)
   kernel, bias = (w.astype(np.float64) for w in MODEL.initial_weights)
-  logits = x @ kernel + bias
+  logits = x @ kernel.T + bias
   log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
   result = build_evaluation(MODEL, Examples(x, y))(MODEL.initial_weights)
   assert result.loss == pytest.approx(-log_p[np.arange(50), y].mean(), rel=1e-6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedprox_tff.federated.payloads import batch_order, client_payload, padded_batches
+from fedprox_tff.federated.payloads import BLOCK, batch_order, client_payload, padded_batches
 
 
 def examples(n):
@@ -23,8 +23,8 @@ def test_few_padded_sizes(n, batches):
 
 def test_an_epoch_is_a_shuffle_cut_into_batches():
   order = batch_order(23, num_epochs=5, batch_size=10, key=(0, 1, 2))
-  assert order.shape == (5, 4, 10)
-  epochs = order.reshape(5, 40)
+  assert order.shape == (5 * 3, 10)
+  epochs = order.reshape(5, 30)
   for epoch in epochs:
     assert sorted(epoch[:23]) == list(range(23))  # every example once in every epoch
     assert not epoch[23:].any()
@@ -42,7 +42,7 @@ def test_order_is_pure_in_its_key():
 def test_a_longer_budget_begins_with_the_shorter_ones_batches():
   settings = {'batch_size': 10, 'key': (0, 1, 2)}
   np.testing.assert_array_equal(
-    batch_order(23, num_epochs=20, **settings)[:5], batch_order(23, num_epochs=5, **settings)
+    batch_order(23, num_epochs=20, **settings)[: 5 * 3], batch_order(23, num_epochs=5, **settings)
   )
 
 
@@ -65,6 +65,25 @@ def test_examples_come_first_and_padding_after():
   assert padded['x'].shape == (40, 2)
   np.testing.assert_array_equal(padded['x'][:23], examples(23)['x'])
   assert not padded['x'][23:].any()
+
+
+@pytest.mark.parametrize(('num_steps', 'epochs'), [(0, 0), (1, 1), (3, 1), (4, 2), (9, 3)])
+def test_the_order_has_the_epochs_that_are_begun_and_whole_blocks(num_steps, epochs):
+  order = payload(num_steps=num_steps)['context'][0]['order']
+  drawn = batch_order(23, num_epochs=epochs, batch_size=10, key=(0, 1, 2))
+  np.testing.assert_array_equal(order[: len(drawn)], drawn)
+  assert len(order) == (BLOCK if num_steps else 0)
+  assert not order[len(drawn) :].any()
+
+
+def test_clients_may_share_their_examples():
+  shared = examples(100)
+  result = client_payload(shared, rows=range(40, 63), num_epochs=3, batch_size=10, key=(0, 1, 2))
+  assert result['examples'][0] is shared  # neither copied nor padded
+  own, rows = payload()['context'][0], result['context'][0]['order']
+  for name in ('num_examples', 'num_steps', 'weight'):
+    assert result['context'][0][name] == own[name]
+  np.testing.assert_array_equal(rows[:9] - 40, own['order'][:9])  # three epochs of three batches
 
 
 def test_a_data_set_gives_the_same_payload_as_its_arrays():

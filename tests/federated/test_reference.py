@@ -43,15 +43,14 @@ def numpy_client(weights, examples, order, num_steps, mu):
   n = len(examples.y)
   steps_per_epoch = -(-n // BATCH)
   for i in range(num_steps):
-    epoch, position = divmod(i, steps_per_epoch)
-    rows = order[epoch].ravel()[:n][position * BATCH : (position + 1) * BATCH]
+    rows = order[i][: n - i % steps_per_epoch * BATCH]
     x, y = examples.x[rows].reshape(len(rows), -1).astype(np.float64), examples.y[rows]
-    logits = x @ kernel + bias
+    logits = x @ kernel.T + bias
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     p[np.arange(len(rows)), y] -= 1
     p /= len(rows)
-    kernel = kernel - LEARNING_RATE * (x.T @ p + mu * (kernel - weights[0]))
+    kernel = kernel - LEARNING_RATE * (p.T @ x + mu * (kernel - weights[0]))
     bias = bias - LEARNING_RATE * (p.sum(axis=0) + mu * (bias - weights[1]))
   return kernel, bias
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows a round, in a second thread while the next one trains: evaluation, row, checkpoint, progress.
+
+It stays at most one round behind. What it measures depends on the weights of its round only, so the results are those
+of one thread.
+"""
+
+import concurrent.futures
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from fedprox_tff.config import Config
+from fedprox_tff.experiment import Experiment
+from fedprox_tff.federated.dissimilarity import Dissimilarity
+from fedprox_tff.federated.evaluation import Evaluation
+from fedprox_tff.federated.runtimes import Runtime
+from fedprox_tff.progress import Progress
+from fedprox_tff.results import RunFolder
+from fedprox_tff.tree import Weights
+
+
+class RoundWriter:
+  """Evaluates, writes, saves and reports rounds one after another; a context manager.
+
+  When it is left, however that happens, the state of the last written round is saved.
+  """
+
+  def __init__(self, config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress):
+    self._config, self._experiment, self._runtime = config, experiment, runtime
+    self._folder, self._progress = folder, progress
+    self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='round_writer')
+    self._pending: concurrent.futures.Future | None = None
+    self._newest: tuple[Any, int] | None = None  # the last written state and its round
+    self._losses: list[float] = []
+
+  def __enter__(self) -> 'RoundWriter':
+    return self
+
+  def __exit__(self, error_type: type | None, *_) -> None:
+    try:
+      if error_type is None:
+        self._finish()
+    finally:
+      self._thread.shutdown()
+      if self._newest is not None:
+        self._folder.save(*self._newest)
+
+  def resume(self, state: Any, round_num: int) -> None:
+    """Takes up a run whose rounds up to `round_num` an earlier process has written."""
+    self._losses = [row['train/loss'] for row in self._folder.rows()[: round_num + 1]]
+    self._newest = (state, round_num)
+    self._progress.on_resume(round_num)
+
+  def losses(self) -> Sequence[float]:
+    """Returns the training losses of all rounds so far, from round 0; waits for the newest."""
+    self._finish()
+    return self._losses
+
+  def write(self, state: Any, round_num: int, row: Mapping[str, float]) -> None:
+    """Begins to write a round, once the one before is written.
+
+    Args:
+      state: The process's state after the round.
+      round_num: The round.
+      row: What was measured in training.
+    """
+    weights = None
+    if self._is_due(round_num, self._config.rounds_per_evaluation) or self._dissimilarity_is_due(round_num):
+      # Here, since TFF's context belongs to this thread.
+      weights = self._experiment.process.get_model_weights(state).trainable
+    self._finish()
+    self._pending = self._thread.submit(self._write, state, round_num, weights, row)
+
+  def _finish(self) -> None:
+    """Waits for the round that is being written; what went wrong there is raised here."""
+    if self._pending is not None:
+      pending, self._pending = self._pending, None
+      pending.result()
+
+  def _write(self, state: Any, round_num: int, weights: Weights | None, row: Mapping[str, float]) -> None:
+    row = {**row, **self._evaluate(weights, round_num)}
+    row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
+    row['memory/worker_mb'] = self._runtime.worker_memory_mb()
+    self._folder.release(row, round_num)
+    self._losses.append(row['train/loss'])
+    self._newest = (state, round_num)
+    if round_num and round_num % self._config.rounds_per_checkpoint == 0:
+      self._folder.save(state, round_num)
+    self._progress.on_row(round_num, row)
+
+  def _evaluate(self, weights: Weights | None, round_num: int) -> dict[str, float]:
+    """Returns what is measured at the global weights, NaN where that is not due in this round, and what it took."""
+    start = time.monotonic()
+    train = test = Evaluation(math.nan, math.nan)
+    dissimilarity = Dissimilarity(math.nan, math.nan)
+    if self._is_due(round_num, self._config.rounds_per_evaluation):
+      train, test = self._experiment.evaluate_train(weights), self._experiment.evaluate_test(weights)
+    if self._dissimilarity_is_due(round_num):
+      dissimilarity = self._experiment.dissimilarity(weights)
+    return {
+      'test/accuracy': test.accuracy,
+      'test/loss': test.loss,
+      'train/accuracy': train.accuracy,
+      'train/loss': train.loss,
+      'dissimilarity/variance': dissimilarity.variance,
+      'dissimilarity/b': dissimilarity.b,
+      'seconds/evaluation': time.monotonic() - start,
+    }
+
+  def _is_due(self, round_num: int, period: int) -> bool:
+    return round_num % period == 0 or round_num == self._config.rounds
+
+  def _dissimilarity_is_due(self, round_num: int) -> bool:
+    period = self._config.rounds_per_dissimilarity
+    return bool(period) and self._is_due(round_num, period)
