@@ -39,6 +39,8 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     else:
       writer.resume(state, round_num)
     mu = _mu(experiment, state)
+    if round_num < config.rounds:
+      _compile(config, experiment, runtime)
     while round_num < config.rounds:
       if experiment.adapt is not None:
         state = _adapt(experiment, state, writer.losses())
@@ -49,6 +51,15 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       payloads = [_payload(config, experiment, runtime, participant, round_num) for participant in participants]
       state, metrics = process.next(state, payloads)
       writer.write(state, round_num, _row_of_round(participants, metrics, mu, seconds=time.monotonic() - start))
+
+
+def _compile(config: Config, experiment: Experiment, runtime: Runtime) -> None:
+  """Compiles rounds, of one client and of many, by such that are forgotten, so that none of the run waits for it."""
+  client = int(np.argmin(np.where(experiment.train_data.sizes > 0, experiment.train_data.sizes, np.inf)))
+  step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
+  payload = _payload(config, experiment, runtime, step, round_num=0)
+  for num_clients in {1, config.clients_per_round}:
+    experiment.process.next(experiment.initial_state, [payload] * num_clients)
 
 
 def _adapt(experiment: Experiment, state: Any, losses: Sequence[float]) -> Any:

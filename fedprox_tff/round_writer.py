@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
+import tensorflow as tf
 
 from fedprox_tff.config import Config
 from fedprox_tff.experiment import Experiment
@@ -82,7 +83,8 @@ class RoundWriter:
       pending.result()
 
   def _write(self, state: Any, round_num: int, weights: Weights | None, row: Mapping[str, float]) -> None:
-    row = {**row, **self._evaluate(weights, round_num)}
+    with tf.device(self._runtime.device):
+      row = {**row, **self._evaluate(weights, round_num)}
     row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
     row['memory/worker_mb'] = self._runtime.worker_memory_mb()
     self._folder.release(row, round_num)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fedprox_tff.models import MODELS, cnn, logistic
 from fedprox_tff.models.base import glorot_uniform
@@ -32,6 +33,14 @@ def test_glorot_uniform(shape, fans):
 def test_logits_have_one_column_a_class(name, shape):
   model = MODELS[name](shape, 5, seed=0)
   assert model.logits(model.initial_weights, np.ones((3, *shape), np.float32)).shape == (3, 5)
+
+
+@pytest.mark.parametrize(('name', 'num_classes'), [('logistic', 3), ('logistic', 20), ('cnn', 3)])
+def test_a_local_step_sees_the_same_logits(name, num_classes):
+  model = MODELS[name]((4, 5, 1), num_classes, seed=0)
+  x = np.random.default_rng(0).normal(size=(10, 4, 5, 1)).astype(np.float32)
+  weights = tuple(map(tf.constant, model.initial_weights))
+  np.testing.assert_allclose(model.step_logits(weights, x), model.logits(weights, x), atol=1e-6)
 
 
 def test_a_convolution_needs_images():

@@ -56,6 +56,7 @@ def test_resuming_goes_on_from_the_newest_state_and_rewrites_what_came_after_it(
   with open_run(config(tmp_path), DATA) as folder:
     state, round_num = folder.load(STATE)
     assert round_num == 5
+    assert [line.split(',')[0] for line in lines(tmp_path)] == ['round_num', *'012345']
     np.testing.assert_array_equal(state['weights'], STATE['weights'] + 5)
     folder.release({'value': 60.0, 'other': math.nan}, 6)
   assert [line.split(',')[0] for line in lines(tmp_path)] == ['round_num', *'0123456']

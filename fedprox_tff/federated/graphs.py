@@ -64,18 +64,25 @@ class Graph:
     compute = imported.prune(feeds, fetches)
     initialize = imported.prune([], [element(proto.initialize_op)]) if proto.initialize_op else lambda: None
 
-    @tf.function(input_signature=[tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds])
+    self.specs = [tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds]
+
+    @tf.function(input_signature=self.specs)
     def run(*feeds):
       initialize()
       return compute(*feeds) if fetches else []
 
     self._run = run.get_concrete_function()
-    self.specs = self._run.inputs[: len(feeds)]
     # A computation with variables sets them in each call, so its calls must not overlap.
-    self._guard = threading.Lock() if proto.initialize_op else contextlib.nullcontext()
+    self.has_variables = bool(proto.initialize_op)
+    self._guard = threading.Lock() if self.has_variables else contextlib.nullcontext()
 
   def __call__(self, feeds: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
     """Runs the graph on the flat values of its parameter."""
+    with self._guard:
+      return call(self._run, self.tensors(feeds))
+
+  def tensors(self, feeds: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
+    """Returns what the graph is fed, as `specs` has it, of the flat values of its parameter."""
     tensors = []
     for feed, single_element in zip(feeds, self._single_elements, strict=True):
       if not isinstance(feed, SequenceValue):
@@ -84,8 +91,18 @@ class Graph:
         tensors += feed.single_element()
       else:
         tensors.append(feed.variant())
-    with self._guard:
-      return call(self._run, tensors)
+    return tensors
+
+  def repeated(self, times: int) -> tf.types.experimental.ConcreteFunction:
+    """Returns a function that runs the graph on so many lists of tensors, one after another, and stacks the results."""
+
+    @tf.function(input_signature=self.specs * times)
+    def run_all(*tensors):
+      size = len(self.specs)
+      results = [self._run(*tensors[i * size : (i + 1) * size]) for i in range(times)]
+      return [tf.stack(leaves) for leaves in zip(*results, strict=True)]
+
+    return run_all.get_concrete_function()
 
 
 def call(function: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -5,13 +5,13 @@ TFF ships one runtime, a C++ worker behind gRPC that has neither XLA nor GPU ker
 again in each round. It also defines `tff.backends.mapreduce.MapReduceForm`, for platforms that "only run TensorFlow":
 a round as TensorFlow graphs that prepare the broadcast, do one client's work, accumulate, and update the server. The
 context here compiles a computation once to that form and runs the graphs as TensorFlow functions: clients on a few
-threads, the one with most data first, so that no core idles at the end. Their results are accumulated in that same
-order, a few at a time: the sum has the same bits however the threads ran, and no more than a few results are held.
+threads, a few in a call, those with most work first, so that no core idles at the end. Their results are accumulated in
+that same order: the sum has the same bits however the threads ran, and no more than a few results are held.
 """
 
 import collections
 import concurrent.futures
-import itertools
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from fedprox_tff.federated.graphs import Graph, call, flatten, unflatten
 _NO_GRAPPLER = tf.compat.v1.ConfigProto()
 _NO_GRAPPLER.graph_options.rewrite_options.disable_meta_optimizer = True
 
-_RESULTS_AT_A_TIME = 16  # of clients; 106 MB for a convolutional network of 1.6 million parameters
+_LARGEST_GROUP = 8  # clients in a call
 
 
 class UnsupportedComputationError(TypeError):
@@ -41,13 +41,15 @@ class InProcessContext(tff.framework.SyncContext):
   the clients and aggregate once, as all of `tff.learning` does.
   """
 
-  def __init__(self, *, num_threads: int | None = None):
+  def __init__(self, *, num_threads: int | None = None, device: str = '/CPU:0'):
     """Makes a context.
 
     Args:
       num_threads: How many clients work at a time. None: one for each core.
+      device: TensorFlow's name of the device that clients compute on.
     """
-    self._pool = concurrent.futures.ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0)))
+    threads = num_threads or len(os.sched_getaffinity(0))
+    self._pool = concurrent.futures.ThreadPoolExecutor(threads, initializer=_enter, initargs=(device,))
     self._programs: dict[int, tuple[tff.Computation, Any]] = {}  # by id, since TFF hashes the whole graph
     self._compiling = threading.Lock()
 
@@ -83,6 +85,11 @@ def _compile(comp: tff.Computation, pool: concurrent.futures.Executor):
   return _Round(comp, form, pool)
 
 
+def _enter(device: str) -> None:
+  """Places what this thread computes from now on: TensorFlow's device scopes belong to threads."""
+  tf.device(device).__enter__()
+
+
 class _Local:
   """A computation without placements: one graph."""
 
@@ -108,8 +115,10 @@ class _Round:
     self._state_type = comp.type_signature.parameter[0].member
     self._data_type = comp.type_signature.parameter[1].member
     self._result_type = comp.type_signature.result
-    self._pool = pool
+    self._pool, self._max_waiting = pool, 2 * pool._max_workers
     self._prepare, self._work = Graph(form.prepare), Graph(form.work)
+    self._group_size = 1 if self._work.has_variables else _LARGEST_GROUP
+    self._work_of_group = functools.cache(lambda: self._work.repeated(self._group_size))
     self._zero = Graph(form.zero)([])
     self._accumulate = _accumulate_all(Graph(form.accumulate), len(self._zero))
     self._report, self._update = Graph(form.report), Graph(form.update)
@@ -119,22 +128,26 @@ class _Round:
     state = flatten(state, self._state_type)
     message = self._prepare(state)
     total = self._zero
-    for results in _batches(self._run_clients(clients, message), _RESULTS_AT_A_TIME):
-      total = self._accumulate(total, [tf.stack(leaves) for leaves in zip(*results, strict=True)])
+    for results in self._run_clients(clients, message):
+      total = self._accumulate(total, results)
     return unflatten(self._update([*state, *self._report(total)]), self._result_type)
 
   def _run_clients(self, clients: Sequence[Any], message: list[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
-    """Yields the clients' results, those of the largest clients first."""
+    """Yields the clients' results, stacked group by group, those of the largest clients first."""
     waiting = collections.deque()
-    for client in sorted(clients, key=_num_bytes, reverse=True):
-      waiting.append(self._pool.submit(self._run_client, client, message))
-      if len(waiting) > _RESULTS_AT_A_TIME:
+    for group in _groups(clients, self._group_size):
+      waiting.append(self._pool.submit(self._run_group, group, message))
+      if len(waiting) > self._max_waiting:
         yield waiting.popleft().result()
     while waiting:
       yield waiting.popleft().result()
 
-  def _run_client(self, data: Any, message: list[tf.Tensor]) -> list[tf.Tensor]:
-    return self._work([*flatten(data, self._data_type), *message])
+  def _run_group(self, clients: Sequence[Any], message: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the results of several clients, stacked: in one call, since a call costs more than a step."""
+    feeds = [[*flatten(data, self._data_type), *message] for data in clients]
+    if len(feeds) == 1:
+      return [leaf[tf.newaxis] for leaf in self._work(feeds[0])]
+    return call(self._work_of_group(), [tensor for feed in feeds for tensor in self._work.tensors(feed)])
 
 
 def _accumulate_all(accumulate: Graph, num_total: int) -> Callable[[list[tf.Tensor], list[tf.Tensor]], list[tf.Tensor]]:
@@ -156,9 +169,19 @@ def _accumulate_all(accumulate: Graph, num_total: int) -> Callable[[list[tf.Tens
   return lambda total, results: call(function, [*total, *results])
 
 
-def _batches(results: Iterator[Any], size: int) -> Iterator[list[Any]]:
-  while batch := list(itertools.islice(results, size)):
-    yield batch
+def _groups(clients: Sequence[Any], largest: int) -> Iterator[list[Any]]:
+  """Yields groups of clients, those with the most data first.
+
+  A client with much of the cohort's data goes alone, the others in groups of the size `largest`, and the rest alone:
+  each size of a group has to be compiled.
+  """
+  sizes = [_num_bytes(client) for client in clients]
+  order = sorted(range(len(clients)), key=lambda k: -sizes[k])
+  while order:
+    is_large = sizes[order[0]] * largest > sum(sizes)
+    count = 1 if is_large or len(order) < largest else largest
+    yield [clients[k] for k in order[:count]]
+    order = order[count:]
 
 
 def _num_bytes(data: Any) -> int:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from fedprox_tff import streams
 
-BLOCK = 64  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
+BLOCK = 256  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
 _SMALLEST_SIZE = 4  # batches
 _GROWTH = 4  # each padded size is so many times the one before
 

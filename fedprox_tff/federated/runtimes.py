@@ -12,11 +12,14 @@ from fedprox_tff.errors import UserError
 from fedprox_tff.federated.in_process import InProcessContext
 from fedprox_tff.federated.worker import run_worker
 
+_DEVICES = {'cpu': '/CPU:0', 'gpu': '/GPU:0'}
+
 
 class Runtime(NamedTuple):
   """The runtime in use."""
 
   name: str
+  device: str  # TensorFlow's name of where this process computes, such as '/GPU:0'
   worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
 
 
@@ -33,13 +36,14 @@ def use(name: str = 'in_process', *, device: str = 'cpu') -> Iterator[Runtime]:
     RunFailedError: If the worker does not start.
   """
   _select_device(name, device)
+  place = _DEVICES[device]
   if name == 'worker':
     with run_worker() as (context, worker), tff.framework.get_context_stack().install(context):
-      yield Runtime(name, worker.memory_mb)
+      yield Runtime(name, place, worker.memory_mb)
   else:
-    context = InProcessContext()
-    with contextlib.closing(context), tff.framework.get_context_stack().install(context):
-      yield Runtime(name, lambda: 0.0)
+    context = InProcessContext(device=place)
+    with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):
+      yield Runtime(name, place, lambda: 0.0)
 
 
 def _select_device(runtime: str, device: str) -> None:

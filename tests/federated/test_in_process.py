@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import collections
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -8,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedprox
-from fedprox_tff.federated import runtimes
+from fedprox_tff.federated import in_process, runtimes
 from fedprox_tff.federated.in_process import InProcessContext, UnsupportedComputationError
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
@@ -102,6 +104,40 @@ def test_results_have_the_same_bits_however_the_threads_ran():
   assert len(seen) == 1
 
 
+def sized_payloads():
+  """19 clients of different sizes: one that goes alone, two groups of eight, and two more."""
+  sizes = [400, *range(2, 20)]
+  rng = np.random.default_rng(0)
+  clients = [(rng.normal(size=(n, 3)).astype('f'), rng.normal(size=(n, 1)).astype('f')) for n in sizes]
+  return [client_payload(d, num_epochs=2, batch_size=5, key=(0, k)) for k, d in enumerate(clients)]
+
+
+def next_weights(process, payloads):
+  state, metrics = process.next(process.initialize(), payloads)
+  assert metrics['client_work']['num_clients'] == len(payloads)
+  return np.asarray(process.get_model_weights(state).trainable[0]).tobytes()
+
+
+def test_results_have_the_same_bits_in_groups_and_alone_and_in_any_order(monkeypatch):
+  process = build_process(fedavg(), linear_functional_model(), client_optimizer=tff.learning.optimizers.build_sgdm(0.1))
+  payloads = sized_payloads()
+  seen = []
+  for size in (8, 1):
+    monkeypatch.setattr(in_process, '_LARGEST_GROUP', size)
+    context = InProcessContext()
+    with tff.framework.get_context_stack().install(context):
+      seen += [next_weights(process, payloads), next_weights(process, payloads)]
+    context.close()
+  assert len(set(seen)) == 1
+
+
+def test_groups_are_of_few_sizes_the_largest_clients_first():
+  groups = list(in_process._groups(sized_payloads(), 8))
+  assert [len(group) for group in groups] == [1, 8, 8, 1, 1]
+  assert groups[0][0]['context'][0]['num_examples'] == 400
+  assert list(in_process._groups([], 8)) == []
+
+
 def test_what_it_cannot_run_names_the_other_runtime():
   """Two aggregations, the second of which needs the first."""
 
@@ -120,6 +156,50 @@ def test_a_payload_of_another_structure_is_refused(wrong):
   process = problems.process(fedavg(), start=0.0, learning_rate=0.1)
   with pytest.raises(TypeError, match='Expected a struct with the names'):
     process.next(process.initialize(), [wrong])
+
+
+def test_a_sequence_of_two_elements_is_refused_where_one_is_needed():
+  process = problems.process(fedavg(), start=0.0, learning_rate=0.1)
+  payload = problems.payloads(problems.Q)[0]
+  with pytest.raises(ValueError, match='one element is needed; this one has 2'):
+    process.next(process.initialize(), [{**payload, 'examples': payload['examples'] * 2}])
+
+
+_ON_ANOTHER_DEVICE = """
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+  tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import tensorflow_federated as tff
+
+from fedprox_tff.algorithms import fedprox
+from fedprox_tff.federated import graphs, in_process, runtimes
+from tests import problems
+
+places = set()
+
+
+def recording(function, tensors):
+  results = call(function, tensors)
+  places.update(tensor.device[-5:] for tensor in results if tensor.device)  # others are of a graph that is built
+  return results
+
+
+call, graphs.call, in_process.call = graphs.call, recording, recording
+runtimes._DEVICES['cpu'] = '/CPU:1'
+with runtimes.use('in_process'):
+  process = problems.process(fedprox(mu=1.0), start=0.0, learning_rate=0.25)
+  state, _ = process.next(process.initialize(), problems.payloads(problems.Q))
+  print(places, problems.weight_of(process, state))
+"""
+
+
+def test_clients_compute_on_the_device_that_is_asked_for():
+  """As on a GPU; here the other device is a second one of TensorFlow's on the same CPU."""
+  command = [sys.executable, '-c', _ON_ANOTHER_DEVICE]
+  result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+  assert result.stdout.splitlines()[-1:] == ["{'CPU:1'} 1.5"], result.stderr[-2000:]
 
 
 def test_threads_end_with_the_runtime():
