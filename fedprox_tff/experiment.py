@@ -8,6 +8,7 @@ initial weights, are put into the state.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -15,7 +16,7 @@ from fedprox_tff import optimizers
 from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.algorithms.base import Algorithm, Hparams
 from fedprox_tff.config import Config
-from fedprox_tff.datasets.base import Examples, FederatedDataset
+from fedprox_tff.datasets.base import ALIGNMENT, Examples, FederatedDataset
 from fedprox_tff.errors import UserError
 from fedprox_tff.federated.client_data import ArrayClientData
 from fedprox_tff.federated.dissimilarity import Dissimilarity, build_dissimilarity
@@ -107,16 +108,26 @@ def _optimizer(flag: str, text: str, learning_rate: float) -> tff.learning.optim
 
 
 def _data(dataset: FederatedDataset, model: Model) -> Data:
-  train = Examples(*map(tf.convert_to_tensor, dataset.train.examples))  # on the device once
+  train, test = (Examples(*map(_tensor, split.examples)) for split in (dataset.train, dataset.test))
   return Data(
     dataset,
     model.name,
     ArrayClientData(dataset.client_ids, dataset.train),
     train,
     build_evaluation(model, train),
-    build_evaluation(model, dataset.test.examples),
+    build_evaluation(model, test),
     build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),
   )
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+  """Returns an array as a tensor on the device, on a CPU the array itself: TensorFlow's own way copies it twice.
+
+  TensorFlow computes with aligned memory only.
+  """
+  if array.ctypes.data % ALIGNMENT or not array.size or tf.config.get_visible_devices('GPU'):
+    return tf.convert_to_tensor(array)
+  return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _initial_state(

@@ -12,6 +12,7 @@ import numpy as np
 from fedprox_tff.errors import DataError
 
 __all__ = [
+  'ALIGNMENT',
   'ClientSplit',
   'DataError',
   'Examples',
@@ -22,6 +23,8 @@ __all__ = [
   'split_from_clients',
   'train_size',
 ]
+
+ALIGNMENT = 64  # bytes: where TensorFlow's tensors begin
 
 
 class Examples(NamedTuple):
@@ -109,13 +112,21 @@ def train_size(num_examples):
 def empty_split(sizes: np.ndarray, input_shape: tuple[int, ...]) -> ClientSplit:
   """Returns a split whose client k has room for sizes[k] examples, to be written through `ClientSplit.client`."""
   offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-  x = np.empty((offsets[-1], *input_shape), np.float32)
-  return ClientSplit(Examples(x, np.empty(offsets[-1], np.int32)), offsets)
+  x = _aligned_empty((offsets[-1], *input_shape), np.float32)
+  return ClientSplit(Examples(x, _aligned_empty((offsets[-1],), np.int32)), offsets)
 
 
 def split_from_clients(clients: Sequence[Examples]) -> ClientSplit:
-  """Concatenates the examples of clients, in their order, into a `ClientSplit`."""
-  offsets = np.concatenate([[0], np.cumsum([len(client.y) for client in clients])]).astype(np.int64)
-  x = np.concatenate([client.x for client in clients]).astype(np.float32, copy=False)
-  y = np.concatenate([client.y for client in clients]).astype(np.int32, copy=False)
-  return ClientSplit(Examples(x, y), offsets)
+  """Concatenates the examples of clients, at least one, in their order, into a `ClientSplit`."""
+  split = empty_split(np.array([len(client.y) for client in clients]), clients[0].x.shape[1:])
+  np.concatenate([client.x for client in clients], out=split.examples.x)
+  np.concatenate([client.y for client in clients], out=split.examples.y)
+  return split
+
+
+def _aligned_empty(shape: Sequence[int], dtype: type[np.generic]) -> np.ndarray:
+  """Returns `np.empty` at an address that TensorFlow can take over through DLPack, without a copy of its own."""
+  num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+  room = np.empty(num_bytes + ALIGNMENT, np.uint8)
+  start = -room.ctypes.data % ALIGNMENT
+  return room[start : start + num_bytes].view(dtype).reshape(shape)

@@ -118,7 +118,7 @@ class _Round:
     self._pool, self._max_waiting = pool, 2 * pool._max_workers
     self._prepare, self._work = Graph(form.prepare), Graph(form.work)
     self._group_size = 1 if self._work.has_variables else _LARGEST_GROUP
-    self._work_of_group = functools.cache(lambda: self._work.repeated(self._group_size))
+    self._work_of = functools.cache(self._work.repeated)
     self._zero = Graph(form.zero)([])
     self._accumulate = _accumulate_all(Graph(form.accumulate), len(self._zero))
     self._report, self._update = Graph(form.report), Graph(form.update)
@@ -145,9 +145,8 @@ class _Round:
   def _run_group(self, clients: Sequence[Any], message: list[tf.Tensor]) -> list[tf.Tensor]:
     """Returns the results of several clients, stacked: in one call, since a call costs more than a step."""
     feeds = [[*flatten(data, self._data_type), *message] for data in clients]
-    if len(feeds) == 1:
-      return [leaf[tf.newaxis] for leaf in self._work(feeds[0])]
-    return call(self._work_of_group(), [tensor for feed in feeds for tensor in self._work.tensors(feed)])
+    with self._work.guard:
+      return call(self._work_of(len(feeds)), [tensor for feed in feeds for tensor in self._work.tensors(feed)])
 
 
 def _accumulate_all(accumulate: Graph, num_total: int) -> Callable[[list[tf.Tensor], list[tf.Tensor]], list[tf.Tensor]]:

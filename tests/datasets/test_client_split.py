@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
+import pytest
 
 from fedprox_tff.datasets import base
 
@@ -23,6 +24,15 @@ def test_an_empty_split_is_written_through_its_clients():
   assert split.examples.x.shape == (4, 2, 2)
   assert split.examples.x[:, 0, 0].tolist() == [0, 1, 1, 1]
   assert split.examples.y.tolist() == [0, 10, 10, 10]
+
+
+@pytest.mark.parametrize('sizes', [[1, 3], [50], [0, 7]])
+def test_arrays_begin_where_tensorflow_shares_them(sizes):
+  clients = [base.Examples(np.ones((n, 3), np.float32), np.ones(n, np.int32)) for n in sizes]
+  for split in (base.empty_split(np.array(sizes), (3,)), base.split_from_clients(clients)):
+    for array in split.examples:
+      assert array.ctypes.data % base.ALIGNMENT == 0
+      assert array.flags.c_contiguous and array.flags.writeable
 
 
 def test_nine_tenths_rounded_down_are_for_training():

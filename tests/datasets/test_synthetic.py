@@ -2,10 +2,12 @@
 import io
 import lzma
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from fedprox_tff import streams
 from fedprox_tff.datasets import synthetic
 from fedprox_tff.errors import DataError
 
@@ -93,6 +95,51 @@ def test_a_client_depends_on_the_seed_and_its_number_alone():
   assert np.array_equal(few.test.examples.y, many.test.examples.y[: few.test.offsets[3]])
   assert not np.array_equal(few.train.client(0).x[:40], other.train.client(0).x[:40])
   assert not np.array_equal(few.train.client(0).x[:40], few.train.client(1).x[:40])
+
+
+def client_at_once(client, num_examples, *, seed, alpha, beta, iid):
+  """A client's examples as the formulas have them: all in one draw, without blocks and threads."""
+  rng = streams.generator('data', seed)
+  weights, bias, center = rng.standard_normal((60, 10)), rng.standard_normal(10), np.zeros(60)
+  rng = streams.generator('data', seed, client + 1)
+  if not iid:
+    mean = rng.normal(0.0, alpha)
+    center = rng.normal(rng.normal(0.0, beta), 1.0, 60)
+    weights, bias = rng.normal(mean, 1.0, (60, 10)), rng.normal(mean, 1.0, 10)
+  x = center + np.arange(1, 61) ** -0.6 * rng.standard_normal((num_examples, 60))
+  return x.astype(np.float32), np.argmax(x @ weights + bias, axis=1)
+
+
+@pytest.mark.parametrize(
+  ('alpha', 'beta', 'iid'), [(1.0, 1.0, False), (0.0, 0.0, False), (0.5, 2.0, False), (1.0, 1.0, True)]
+)
+def test_blocks_and_threads_change_no_bit(alpha, beta, iid):
+  num_clients = 600  # more than two threads' chunks; the largest is of many blocks
+  dataset = synthetic.load(
+    data_seed=4, synthetic_alpha=alpha, synthetic_beta=beta, synthetic_iid=iid, num_clients=num_clients
+  )
+  for client in range(num_clients):
+    train, test = dataset.train.client(client), dataset.test.client(client)
+    size = len(train.y) + len(test.y)
+    x, y = client_at_once(client, size, seed=4, alpha=alpha, beta=beta, iid=iid)
+    assert np.array_equal(np.concatenate([train.x, test.x]), x)
+    assert np.array_equal(np.concatenate([train.y, test.y]), y)
+
+
+def test_nothing_is_held_twice():
+  tracemalloc.start()
+  try:
+    dataset = synthetic.load(data_seed=2, num_clients=300)  # one client has nearly a third of the examples
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  held = sum(array.nbytes for split in (dataset.train, dataset.test) for array in split.examples)
+  assert held < peak < 1.1 * held
+
+
+def test_more_clients_than_memory_are_refused():
+  with pytest.raises(DataError, match=r'--num_clients=1000000000: .* GiB are free, enough for [\d,]+ clients'):
+    synthetic.load(data_seed=0, num_clients=10**9)
 
 
 def test_ranges_are_checked():

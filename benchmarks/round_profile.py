@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time of a round goes, as the suite runs it in process.
+
+    python -m benchmarks.round_profile [--dataset=mnist] [--clients_per_round=10] [--any_flag_of_run=...]
+
+The paper's MNIST setting by default, or digits where MNIST is not at hand. Each part is timed alone on the same ten
+cohorts, once everything is compiled; a round of `loop.train` is timed beside them. A client's start is what a round
+costs more when each of its clients takes one step, and its local steps what it costs more when they take all of them,
+on all cores. Evaluation, row and checkpoint run in a second thread while the next round trains.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+from fedprox_tff import experiment, loop, results, run
+from fedprox_tff.errors import DataError
+from fedprox_tff.federated import runtimes
+from fedprox_tff.progress import Progress
+
+COHORTS = range(1, 11)
+
+
+def milliseconds(work: Callable[[int], object], arguments: Sequence[int] = COHORTS, turns: int = 3) -> float:
+  """Returns the mean time of `work` over `arguments`, in the best of some turns after one that does not count."""
+  times = []
+  for _ in range(turns + 1):
+    start = time.perf_counter()
+    for argument in arguments:
+      work(argument)
+    times.append((time.perf_counter() - start) / len(arguments) * 1e3)
+  return min(times[1:])
+
+
+def load(flags: Sequence[str]):
+  """Returns the config and the data of the flags, on digits where MNIST cannot be had."""
+  given = run.parse_flags(['round_profile', *flags])
+  try:
+    return run.load_dataset(given)
+  except DataError:
+    return run.load_dataset({**given, 'dataset': 'digits'})
+
+
+def main() -> None:
+  """Runs the benchmark."""
+  with tempfile.TemporaryDirectory() as folder:
+    flags = [f'--results_dir={folder}', '--rounds=20', '--rounds_per_evaluation=20', '--rounds_per_checkpoint=20']
+    config, dataset = load([*flags, *sys.argv[1:]])
+    with runtimes.use(config.runtime, device=config.device) as runtime:
+      parts = experiment.Builder().build(config, dataset)
+      with results.open_run(config, dataset) as run_folder, Progress(config.rounds) as progress:
+        loop.train(config, parts, runtime, run_folder, progress)
+        seconds = sorted(row['seconds/train'] for row in run_folder.rows()[1:])
+        profile(config, parts, runtime, run_folder, seconds[len(seconds) // 2] * 1e3)
+
+
+def profile(config, parts, runtime, folder, round_ms: float) -> None:
+  """Times the parts and prints the table."""
+  state, process = parts.initial_state, parts.process
+  cohorts = {r: loop._draw_cohort(config, parts, r) for r in COHORTS}
+
+  def payloads(round_num, **changes):
+    return [loop._payload(config, parts, runtime, p._replace(**changes), round_num) for p in cohorts[round_num]]
+
+  one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
+  all_steps = {r: payloads(r) for r in COHORTS}
+  row = {name: value for name, value in folder.rows()[-1].items() if name != 'round_num'}
+  weights = process.get_model_weights(state).trainable
+  server = milliseconds(lambda r: process.next(state, []))
+  start = milliseconds(lambda r: process.next(state, one_step[r]))
+  whole = milliseconds(lambda r: process.next(state, all_steps[r]))
+  steps = sum(p.num_steps for cohort in cohorts.values() for p in cohort) / len(COHORTS)
+  table = [
+    ('cohort', milliseconds(lambda r: loop._draw_cohort(config, parts, r))),
+    ('payloads', milliseconds(payloads)),
+    ('broadcast, server step, metrics', server),
+    (f'start of {config.clients_per_round} clients, aggregation of their results', start - server),
+    (f'{steps:,.0f} local steps', whole - start),
+    (
+      'beside the next round: evaluation',
+      milliseconds(lambda r: (parts.evaluate_train(weights), parts.evaluate_test(weights))),
+    ),
+    ('beside the next round: row (CSV, TensorBoard)', milliseconds(lambda r: folder.release(row, 100 + r))),
+    ('beside the next round: checkpoint', milliseconds(lambda r: folder.save(state, time.monotonic_ns()), range(3))),
+  ]
+  overhead = sum(ms for _, ms in table[:4])
+  print(f'\n{config.dataset}, K = {config.clients_per_round}, {len(os.sched_getaffinity(0))} cores\n')
+  print('| | ms | share of a round |\n| --- | --- | --- |')
+  for name, ms in [*table, ('overhead: the first four', overhead), ('a round in the loop, median', round_ms)]:
+    print(f'| {name} | {ms:.2f} | {ms / round_ms:.0%} |')
+
+
+if __name__ == '__main__':
+  main()
