@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows a round, in a second thread while the next one trains: evaluation, row, checkpoint, progress.
 
-It stays at most one round behind. What it measures depends on the weights of its round only, so the results are those
-of one thread.
+It stays a few rounds behind at most. What it measures depends on the weights of its round only, so the results are
+those of one thread.
 """
 
+import collections
 import concurrent.futures
 import math
 import time
@@ -23,6 +24,8 @@ from fedprox_tff.progress import Progress
 from fedprox_tff.results import RunFolder
 from fedprox_tff.tree import Weights
 
+_MOST_BEHIND = 4  # rounds: the evaluation of one takes as long as the training of three
+
 
 class RoundWriter:
   """Evaluates, writes, saves and reports rounds one after another; a context manager.
@@ -34,7 +37,8 @@ class RoundWriter:
     self._config, self._experiment, self._runtime = config, experiment, runtime
     self._folder, self._progress = folder, progress
     self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='round_writer')
-    self._pending: concurrent.futures.Future | None = None
+    self._waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+    self._has_failed = False  # nothing is written after a round that could not be
     self._newest: tuple[Any, int] | None = None  # the last written state and its round
     self._losses: list[float] = []
 
@@ -57,12 +61,12 @@ class RoundWriter:
     self._progress.on_resume(round_num)
 
   def losses(self) -> Sequence[float]:
-    """Returns the training losses of all rounds so far, from round 0; waits for the newest."""
+    """Returns the training losses of all rounds so far, from round 0, once they are known."""
     self._finish()
     return self._losses
 
   def write(self, state: Any, round_num: int, row: Mapping[str, float]) -> None:
-    """Begins to write a round, once the one before is written.
+    """Puts a round in the line of those to be written; waits if the line is long.
 
     Args:
       state: The process's state after the round.
@@ -73,16 +77,18 @@ class RoundWriter:
     if self._is_due(round_num, self._config.rounds_per_evaluation) or self._dissimilarity_is_due(round_num):
       # Here, since TFF's context belongs to this thread.
       weights = self._experiment.process.get_model_weights(state).trainable
-    self._finish()
-    self._pending = self._thread.submit(self._write, state, round_num, weights, row)
+    self._finish(_MOST_BEHIND - 1)
+    self._waiting.append(self._thread.submit(self._write, state, round_num, weights, row))
 
-  def _finish(self) -> None:
-    """Waits for the round that is being written; what went wrong there is raised here."""
-    if self._pending is not None:
-      pending, self._pending = self._pending, None
-      pending.result()
+  def _finish(self, but: int = 0) -> None:
+    """Waits until all rounds are written but the last few; what went wrong there is raised here."""
+    while len(self._waiting) > but or (self._waiting and self._waiting[0].done()):
+      self._waiting.popleft().result()
 
   def _write(self, state: Any, round_num: int, weights: Weights | None, row: Mapping[str, float]) -> None:
+    if self._has_failed:
+      return
+    self._has_failed = True  # until all of it is done
     with tf.device(self._runtime.device):
       row = {**row, **self._evaluate(weights, round_num)}
     row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
@@ -93,6 +99,7 @@ class RoundWriter:
     if round_num and round_num % self._config.rounds_per_checkpoint == 0:
       self._folder.save(state, round_num)
     self._progress.on_row(round_num, row)
+    self._has_failed = False
 
   def _evaluate(self, weights: Weights | None, round_num: int) -> dict[str, float]:
     """Returns what is measured at the global weights, NaN where that is not due in this round, and what it took."""
