@@ -55,16 +55,17 @@ def main() -> None:
       with results.open_run(config, dataset) as run_folder, Progress(config.rounds) as progress:
         loop.train(config, parts, runtime, run_folder, progress)
         seconds = sorted(row['seconds/train'] for row in run_folder.rows()[1:])
-        profile(config, parts, runtime, run_folder, seconds[len(seconds) // 2] * 1e3)
+        with loop._client_data(parts, runtime) as data:
+          profile(config, parts, data, run_folder, seconds[len(seconds) // 2] * 1e3)
 
 
-def profile(config, parts, runtime, folder, round_ms: float) -> None:
+def profile(config, parts, data, folder, round_ms: float) -> None:
   """Times the parts and prints the table."""
   state, process = parts.initial_state, parts.process
   cohorts = {r: loop._draw_cohort(config, parts, r) for r in COHORTS}
 
   def payloads(round_num, **changes):
-    return [loop._payload(config, parts, runtime, p._replace(**changes), round_num) for p in cohorts[round_num]]
+    return [loop._payload(config, data, p._replace(**changes), round_num) for p in cohorts[round_num]]
 
   one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
   all_steps = {r: payloads(r) for r in COHORTS}

@@ -63,7 +63,22 @@ def contenders(split: ClientSplit) -> Iterator[Contender]:
   """Yields ours in both runtimes, and TFF's stock client work in both."""
   model = logistic(split.examples.x.shape[1:], 10, seed=0)
 
-  def our_payloads(round_num, cohort):
+  examples = Examples(*map(tf.constant, split.examples))
+
+  def shared_payloads(round_num, cohort):
+    """As the suite does in process: clients name their rows of one tensor."""
+    return [
+      client_payload(
+        examples,
+        rows=range(*split.offsets[p.client : p.client + 2].tolist()),
+        num_epochs=EPOCHS,
+        batch_size=BATCH,
+        key=(0, round_num, p.client),
+      )
+      for p in cohort
+    ]
+
+  def own_payloads(round_num, cohort):
     return [
       client_payload(
         split.client(p.client)._asdict(), num_epochs=EPOCHS, batch_size=BATCH, key=(0, round_num, p.client)
@@ -86,8 +101,8 @@ def contenders(split: ClientSplit) -> Iterator[Contender]:
     client_optimizer_fn=tff.learning.optimizers.build_sgdm(LEARNING_RATE),
     server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
   )
-  yield Contender('ours, in process', 'in_process', ours, our_payloads)
-  yield Contender("ours, in TFF's worker", 'worker', ours, our_payloads)
+  yield Contender('ours, in process', 'in_process', ours, shared_payloads)
+  yield Contender("ours, in TFF's worker", 'worker', ours, own_payloads)
   yield Contender("TFF's stock client work, in process", 'in_process', stock, stock_datasets)
   yield Contender("TFF's stock client work, in TFF's worker", 'worker', stock, stock_datasets)
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run: resume, then round after round a cohort, its payloads and the process; `RoundWriter` does the rest."""
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fedprox_tff.config import Config
 from fedprox_tff.experiment import Experiment
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.runtimes import Runtime
+from fedprox_tff.federated.shards import Shards
 from fedprox_tff.progress import Progress
 from fedprox_tff.results import RunFolder
 from fedprox_tff.round_writer import RoundWriter
@@ -31,7 +33,7 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     progress: Is told of each round.
   """
   process = experiment.process
-  with RoundWriter(config, experiment, runtime, folder, progress) as writer:
+  with _client_data(experiment, runtime) as data, RoundWriter(config, experiment, runtime, folder, progress) as writer:
     state, round_num = folder.load(experiment.initial_state)
     if state is None:
       state = experiment.initial_state
@@ -40,7 +42,7 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       writer.resume(state, round_num)
     mu = _mu(experiment, state)
     if round_num < config.rounds:
-      _compile(config, experiment, runtime)
+      _compile(config, experiment, data)
     while round_num < config.rounds:
       if experiment.adapt is not None:
         state = _adapt(experiment, state, writer.losses())
@@ -48,16 +50,31 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       start = time.monotonic()
       round_num += 1
       participants = _draw_cohort(config, experiment, round_num)
-      payloads = [_payload(config, experiment, runtime, participant, round_num) for participant in participants]
+      payloads = [_payload(config, data, participant, round_num) for participant in participants]
       state, metrics = process.next(state, payloads)
       writer.write(state, round_num, _row_of_round(participants, metrics, mu, seconds=time.monotonic() - start))
 
 
-def _compile(config: Config, experiment: Experiment, runtime: Runtime) -> None:
+# The index of a client to its examples, and to which rows of them are its own.
+ClientExamples = Callable[[int], tuple[Any, range]]
+
+
+@contextlib.contextmanager
+def _client_data(experiment: Experiment, runtime: Runtime) -> Iterator[ClientExamples]:
+  """Puts the examples where clients find them: one array for all in this process, files for TFF's worker."""
+  split = experiment.train_data.split
+  if runtime.name == 'in_process':
+    yield lambda client: (experiment.train_examples, range(*split.offsets[client : client + 2].tolist()))
+  else:
+    with Shards(split.examples, split.offsets) as shards:
+      yield lambda client: (shards.dataset(client), range(int(split.sizes[client])))
+
+
+def _compile(config: Config, experiment: Experiment, data: ClientExamples) -> None:
   """Compiles rounds, of one client and of many, by such that are forgotten, so that none of the run waits for it."""
   client = int(np.argmin(np.where(experiment.train_data.sizes > 0, experiment.train_data.sizes, np.inf)))
   step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
-  payload = _payload(config, experiment, runtime, step, round_num=0)
+  payload = _payload(config, data, step, round_num=0)
   for num_clients in {1, config.clients_per_round}:
     experiment.process.next(experiment.initial_state, [payload] * num_clients)
 
@@ -89,12 +106,11 @@ def _draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list
   )
 
 
-def _payload(config: Config, experiment: Experiment, runtime: Runtime, participant: Participant, round_num: int) -> Any:
-  data, client_id = experiment.train_data, experiment.train_data.client_ids[participant.client]
-  in_process = runtime.name == 'in_process'
+def _payload(config: Config, data: ClientExamples, participant: Participant, round_num: int) -> Any:
+  examples, rows = data(participant.client)
   return client_payload(
-    experiment.train_examples if in_process else data.examples(client_id),
-    rows=data.rows(client_id) if in_process else None,
+    examples,
+    rows=rows,
     num_epochs=config.epochs,
     batch_size=config.batch_size,
     key=(config.seed, round_num, participant.client),

@@ -36,10 +36,10 @@ class ArrayClientData(tff.simulation.datasets.ClientData):
     """Returns a client's examples as arrays, x [n_k, ...] and y [n_k]: views, not copies."""
     return collections.OrderedDict(self._split.client(self._index[client_id])._asdict())
 
-  def rows(self, client_id: str) -> range:
-    """Returns which of all clients' examples, laid one client after another, are this client's."""
-    index = self._index[client_id]
-    return range(*self._split.offsets[index : index + 2].tolist())
+  @property
+  def split(self) -> ClientSplit:
+    """All clients' examples, one client after another."""
+    return self._split
 
   def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
     """Returns a client's examples, one by one."""

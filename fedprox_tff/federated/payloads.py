@@ -72,15 +72,15 @@ def client_payload(
     num_steps: The client's budget in local steps, at most E ceil(n_k / B). None: all of its E epochs. 0: it is dropped.
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
       of examples that it has seen, so that a straggler keeps its share.
-    rows: Which of `examples` are the client's, where clients share them: tensors that stay where they are, and are
-      neither copied nor padded. None: all.
+    rows: Which of `examples` are the client's, where these stay where they are, and are neither copied nor padded:
+      tensors that clients share, or a data set of one element, all of them. None: all of the arrays.
 
   Raises:
     ValueError: If the arrays differ in length, a data set has batches, or a number is out of its range.
   """
-  if isinstance(examples, tf.data.Dataset):
-    examples = _stack(examples)
   shared = rows is not None
+  if isinstance(examples, tf.data.Dataset) and not shared:
+    examples = _stack(examples)
   if not shared:
     examples = tf.nest.map_structure(np.asarray, examples)
     rows = range(_common_length(tf.nest.flatten(examples)))
@@ -109,7 +109,8 @@ def client_payload(
     weight=np.float32(weight),
     order=_pad(order + np.int32(rows.start), _round_up(len(order), BLOCK)),
   )
-  return collections.OrderedDict(examples=[examples], context=[context])
+  sequence = examples if isinstance(examples, tf.data.Dataset) else [examples]
+  return collections.OrderedDict(examples=sequence, context=[context])
 
 
 def _round_up(number: int, multiple: int) -> int:
