@@ -75,6 +75,7 @@ def _write(path: pathlib.Path, arrays: list[np.ndarray]) -> None:
 
 
 def _reader(path: pathlib.Path, spec: Any) -> tf.data.Dataset:
+  """Returns the data set of what `_write` wrote."""
   leaves = tf.nest.flatten(spec)
   variant = tf.raw_ops.SnapshotDatasetReader(
     shard_dir=str(path),
@@ -84,4 +85,6 @@ def _reader(path: pathlib.Path, spec: Any) -> tf.data.Dataset:
     compression='',
     version=_VERSION,
   )
-  return tf.data.experimental.from_variant(variant, spec)
+  options = tf.data.Options()
+  options.experimental_optimization.apply_default_optimizations = False  # they take a reader for a constant, and fail
+  return tf.data.experimental.from_variant(variant, spec).with_options(options)

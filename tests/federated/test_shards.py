@@ -91,7 +91,7 @@ def test_what_is_sent_has_no_functions():
   split = made_split(1)
   with Shards(split.examples, split.offsets) as shards:
     graph = tf.compat.v1.GraphDef.FromString(graph_of(shards.dataset(0)))
-  assert [node.op for node in graph.node if 'Dataset' in node.op] == ['SnapshotDatasetReader']
+  assert [node.op for node in graph.node if 'Dataset' in node.op] == ['SnapshotDatasetReader', 'OptionsDataset']
   assert not graph.library.function
 
 
