@@ -14,6 +14,7 @@ from typing import Any
 from fedprox_tff import cohort
 from fedprox_tff.adaptive_mu import ADAPTIVE
 from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.fedopt import FORMS
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.errors import UserError
 from fedprox_tff.flag_values import flag, parse
@@ -25,6 +26,15 @@ _LEARNING_RATES = {'mnist': 0.03, 'digits': 0.03, 'synthetic': 0.01, 'leaf': 0.0
 
 # What a run chooses by name. The keyword parameters of the chosen functions are the flags that the run uses.
 _TABLES = {'dataset': DATASETS, 'partition': PARTITIONS, 'algorithm': ALGORITHMS}
+# What an algorithm uses beside its own, unless its rule replaces them; the learning rate's default is the data set's.
+_CLIENT = {'client_optimizer': 'sgd', 'learning_rate': None}
+_SERVER = {'server_optimizer': 'sgd', 'server_learning_rate': 1.0}
+_OPTIMIZERS = _CLIENT | _SERVER
+_INSTEAD = dict.fromkeys(_CLIENT, 'finds its own step sizes') | dict.fromkeys(
+  _SERVER, "is a rule for the server's step"
+)
+# What follows the algorithm's paper if it is not set.
+_PAPERS = ('straggler_policy', 'weighting')
 # What does not change a run's results, and so neither its name nor what may continue it.
 _PLACES = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name'}
 
@@ -47,17 +57,33 @@ class Config:
 
   model: str = flag('logistic', 'Model and algorithm', 'the classifier', choices=MODELS)
   algorithm: str = flag('fedprox', 'Model and algorithm', 'the federated optimizer', choices=ALGORITHMS)
-  mu: float = flag(None, 'Model and algorithm', 'strength of the proximal term of fedprox', low=0, word=ADAPTIVE)
-  initial_mu: float = flag(None, 'Model and algorithm', 'the first value of an adaptive mu', low=0)
-  client_optimizer: str = flag('sgd', 'Model and algorithm', 'local steps: NAME or NAME:key=value,...')
+  client_optimizer: str = flag(None, 'Model and algorithm', 'local steps: NAME or NAME:key=value,...')
   learning_rate: float = flag(None, 'Model and algorithm', "the client optimizer's", low=0)
-  server_optimizer: str = flag('sgd', 'Model and algorithm', "server's step: NAME or NAME:key=value,...")
-  server_learning_rate: float = flag(1.0, 'Model and algorithm', "the server optimizer's; 1 with sgd averages", low=0)
+  server_optimizer: str = flag(None, 'Model and algorithm', "server's step: NAME or NAME:key=value,...")
+  server_learning_rate: float = flag(None, 'Model and algorithm', "of the server's step; 1 with sgd averages", low=0)
+
+  mu: float = flag(None, "Methods' own", 'strength of the proximal term', low=0, word=ADAPTIVE)
+  initial_mu: float = flag(None, "Methods' own", 'the first value of an adaptive mu', low=0)
+  server_momentum: float = flag(None, "Methods' own", "beta of the server's momentum", low=0, high=1)
+  nesterov: bool = flag(None, "Methods' own", "whether the server's momentum looks ahead")
+  nu: float = flag(None, "Methods' own", "the momentum's share in the server's step", low=0, high=1)
+  beta_1: float = flag(None, "Methods' own", "decay of the server's first moment", low=0, high=1)
+  beta_2: float = flag(None, "Methods' own", "decay of the server's second moment", low=0, high=1)
+  tau: float = flag(None, "Methods' own", "added to the second moment's root; its square is the first value", low=0)
+  fedopt_form: str = flag(None, "Methods' own", "the paper's equations or those of TFF's optimizers", choices=FORMS)
+  epsilon: float = flag(None, "Methods' own", "added to the squared norm that FedExP's step is divided by", low=0)
+  weight_decay: float = flag(None, "Methods' own", 'lambda of FedNAR', low=0)
+  max_norm: float = flag(None, "Methods' own", 'norm at which FedNAR clips a step', low=0)
+  step_penalty: float = flag(None, "Methods' own", "strength of DualPROX's second term, lambda", low=0)
+  gamma: float = flag(None, "Methods' own", "scale of the smoothness in Delta-SGD's step size", low=0)
+  delta: float = flag(None, "Methods' own", "how fast Delta-SGD's step size may grow", low=0)
+  initial_learning_rate: float = flag(None, "Methods' own", "Delta-SGD's first step size of a round", low=0)
+  beta: float = flag(None, "Methods' own", 'weight of the fresh gradient in FedAvg-M', low=0, high=1)
 
   rounds: int = flag(100, 'Rounds and clients', 'rounds of communication', low=0)
   clients_per_round: int = flag(10, 'Rounds and clients', 'K, the size of a cohort', low=1)
   sampling: str = flag('uniform', 'Rounds and clients', 'how a cohort is drawn', choices=cohort.SAMPLING)
-  weighting: str = flag('examples', 'Rounds and clients', "clients' masses in the mean", choices=cohort.WEIGHTING)
+  weighting: str = flag(None, 'Rounds and clients', "clients' masses in the mean", choices=cohort.WEIGHTING)
   epochs: int = flag(20, 'Rounds and clients', 'E, the local epochs of a client that is on time', low=1)
   batch_size: int = flag(10, 'Rounds and clients', 'B, examples in a local step', low=1)
   stragglers: float = flag(0.0, 'Rounds and clients', 'share of a cohort that cannot do E epochs', low=0, high=1)
@@ -98,10 +124,10 @@ class Config:
     """Returns the defaults of a flag by the data set, partition or algorithm that brings them."""
     if flag_name == 'learning_rate':
       return _LEARNING_RATES
-    if flag_name == 'straggler_policy':
-      return {name: algorithm().straggler_policy for name, algorithm in ALGORITHMS.items()}
-    entries = {name: factory for table in _TABLES.values() for name, factory in table.items()}
-    defaults = {name: parameters(factory).get(flag_name) for name, factory in entries.items()}
+    if flag_name in _PAPERS:
+      return {name: getattr(algorithm(), flag_name) for name, algorithm in ALGORITHMS.items()}
+    entries = [(kind, name) for kind, table in _TABLES.items() for name in table]
+    defaults = {name: _flags(kind, name).get(flag_name) for kind, name in entries}
     return {name: default for name, default in defaults.items() if default is not None}
 
   def arguments_of(self, factory: Callable[..., Any]) -> dict[str, Any]:
@@ -134,13 +160,14 @@ class Config:
   def _check_used(self, given: Mapping[str, Any]) -> None:
     """Refuses a flag that belongs to another data set, partition or algorithm than the chosen ones."""
     for kind, name in self._chosen().items():
-      used = parameters(_TABLES[kind][name])
-      owned = {key for factory in _TABLES[kind].values() for key in parameters(factory)}
+      used, optimizers = _flags(kind, name), _OPTIMIZERS.keys() if kind == 'algorithm' else set()
+      owned = {key for entry in _TABLES[kind] for key in _flags(kind, entry)}
       for key in given:
         if key in owned and key not in used:
-          users = ', '.join(user for user, factory in _TABLES[kind].items() if key in parameters(factory))
-          listed = ', '.join(f'--{flag}' for flag in sorted(used)) or 'no flag of its own'
-          raise UserError(f'--{key}={given[key]}: {kind} {name} does not use it ({users} does); it uses {listed}.')
+          users = ', '.join(user for user in _TABLES[kind] if key in _flags(kind, user))
+          listed = ', '.join(f'--{flag}' for flag in sorted(used.keys() - optimizers)) or 'no flag of its own'
+          why = f', which {_INSTEAD[key]},' if key in _INSTEAD else ''
+          raise UserError(f'--{key}={given[key]}: {kind} {name}{why} does not use it ({users} does); it uses {listed}.')
 
   def _completed(self) -> 'Config':
     """Fills in the defaults of the chosen data set, partition and algorithm."""
@@ -149,9 +176,10 @@ class Config:
     defaults = {key: value for key, value in parameters(DATASETS[self.dataset]).items() if key not in partitions}
     if 'partition' in chosen:
       defaults |= parameters(PARTITIONS[chosen['partition']])
-    defaults |= parameters(ALGORITHMS[self.algorithm])
-    defaults['learning_rate'] = _LEARNING_RATES[self.dataset]
-    defaults['straggler_policy'] = ALGORITHMS[self.algorithm]().straggler_policy
+    defaults |= _flags('algorithm', self.algorithm)
+    defaults |= {key: getattr(ALGORITHMS[self.algorithm](), key) for key in _PAPERS}
+    if 'learning_rate' in defaults:
+      defaults['learning_rate'] = _LEARNING_RATES[self.dataset]
     if self.mu != ADAPTIVE:
       defaults.pop('initial_mu', None)
     return dataclasses.replace(self, **{key: v for key, v in defaults.items() if getattr(self, key) is None})
@@ -160,6 +188,13 @@ class Config:
     if self.num_clients is not None and self.clients_per_round > self.num_clients:
       raise UserError(
         f'--clients_per_round={self.clients_per_round}: at most the {self.num_clients} clients of the federation.'
+      )
+    if self.mu == ADAPTIVE and 'initial_mu' not in parameters(ALGORITHMS[self.algorithm]):
+      raise UserError(f'--mu={ADAPTIVE}: {self.algorithm} needs a number.')
+    if ALGORITHMS[self.algorithm]().plain_sgd and self.client_optimizer != 'sgd':
+      raise UserError(
+        f'--client_optimizer={self.client_optimizer}: {self.algorithm} takes w^t - w_k apart into the gradients it is '
+        'the sum of, which only sgd without momentum allows.'
       )
     if self.mu == ADAPTIVE and self.rounds_per_evaluation > 1:
       raise UserError('--mu=adaptive compares the training loss of each round: --rounds_per_evaluation=1 is needed.')
@@ -185,3 +220,12 @@ def parameters(factory: Callable[..., Any]) -> dict[str, Any]:
   """Returns the keyword-only parameters of a factory and their defaults (None where it has none)."""
   parameters = inspect.signature(factory).parameters.values()
   return {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _flags(kind: str, name: str) -> dict[str, Any]:
+  """Returns the flags that an entry of a table uses, and their defaults."""
+  flags = parameters(_TABLES[kind][name])
+  if kind == 'algorithm':
+    algorithm = ALGORITHMS[name]()
+    flags = ({} if algorithm.own_step_size else _CLIENT) | ({} if algorithm.update_server else _SERVER) | flags
+  return flags

@@ -83,7 +83,7 @@ class Builder:
     self, config: Config, algorithm: Algorithm, model: Model, num_classes: int
   ) -> tff.learning.templates.LearningProcess:
     arguments = config.arguments_of(ALGORITHMS[config.algorithm])
-    values = algorithm.hparams.keys() | {'initial_mu'}
+    values = algorithm.hparams.keys() | algorithm.server_hparams.keys() | {'initial_mu', 'server_learning_rate'}
     structure = {name: value for name, value in arguments.items() if name not in values}
     key = (
       *(config.algorithm, tuple(structure.items()), config.model, model.input_shape, num_classes),
@@ -100,7 +100,9 @@ class Builder:
     return self._processes[key]
 
 
-def _optimizer(flag: str, text: str, learning_rate: float) -> tff.learning.optimizers.Optimizer:
+def _optimizer(flag: str, text: str | None, learning_rate: float) -> tff.learning.optimizers.Optimizer | None:
+  if text is None:
+    return None
   try:
     return optimizers.build(text, learning_rate=learning_rate)
   except optimizers.OptimizerError as error:
@@ -135,8 +137,12 @@ def _initial_state(
 ) -> Any:
   state = process.initialize()
   hparams = process.get_hparams(state)
-  hparams['client_work'].update(algorithm.hparams, learning_rate=config.learning_rate)
-  hparams['finalizer']['learning_rate'] = config.server_learning_rate
+  hparams['client_work'].update(algorithm.hparams)
+  hparams['finalizer'].update(algorithm.server_hparams)
+  if config.client_optimizer:
+    hparams['client_work']['learning_rate'] = config.learning_rate
+  if config.server_optimizer:
+    hparams['finalizer']['learning_rate'] = config.server_learning_rate
   state = process.set_hparams(state, hparams)
   weights = tff.learning.models.ModelWeights(model.initial_weights, ())
   return process.set_model_weights(state, weights)

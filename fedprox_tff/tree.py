@@ -23,3 +23,8 @@ def sub(a: Weights, b: Weights) -> Weights:
 def scale(factor: Any, a: Weights) -> Weights:
   """Returns factor * a for a scalar factor."""
   return tuple(factor * x for x in a)
+
+
+def zeros_like(a: Weights) -> Weights:
+  """Returns zeros in the shapes of a."""
+  return tuple(x - x for x in a)

@@ -43,7 +43,7 @@ def quadratic(start):
 
 def process(algorithm, *, start, learning_rate, **kwargs):
   """Returns the process of an algorithm on a quadratic."""
-  optimizer = tff.learning.optimizers.build_sgdm(learning_rate)
+  optimizer = None if algorithm.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate)
   return build_process(algorithm, quadratic(start), client_optimizer=optimizer, **kwargs)
 
 
@@ -65,10 +65,15 @@ def weight_of(process, state):
   return float(process.get_model_weights(state).trainable[0])
 
 
+def trained(state):
+  """Returns x from which training goes on, which for FedExP is not what is evaluated."""
+  return float(state.global_model_weights.trainable[0])
+
+
 def run(process, rounds, *args, **kwargs):
   """Returns x after each round."""
   state, result = process.initialize(), []
   for _ in range(rounds):
     state, _ = process.next(state, payloads(*args, **kwargs))
-    result.append(weight_of(process, state))
+    result.append(trained(state))
   return result

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from fedprox_tff.config import Config
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.config import Config, parameters
 from fedprox_tff.errors import UserError
 from fedprox_tff.help_text import help_text
 
@@ -40,6 +41,18 @@ def test_fedavg_drops_stragglers_unless_told_otherwise():
   assert Config.from_flags({'algorithm': 'fedavg', 'straggler_policy': 'partial'}).straggler_policy == 'partial'
 
 
+def test_an_algorithm_brings_its_own_defaults():
+  config = Config.from_flags({'algorithm': 'fedadam'})
+  assert (config.server_learning_rate, config.server_optimizer, config.beta_2, config.weighting) == (
+    *(0.1, None, 0.99),
+    'examples',
+  )
+  delta_sgd = Config.from_flags({'algorithm': 'delta_sgd'})
+  assert (delta_sgd.client_optimizer, delta_sgd.learning_rate, delta_sgd.weighting) == (None, None, 'uniform')
+  assert Config.from_flags({'algorithm': 'dualprox'}).mu == 0.01
+  assert Config.from_flags({'algorithm': 'dualprox', 'mu': 1}).name == 'dualprox-mnist-mu=1.0'
+
+
 def test_a_data_set_brings_its_own_defaults():
   synthetic = Config.from_flags({'dataset': 'synthetic'})
   assert (synthetic.num_clients, synthetic.learning_rate, synthetic.partition) == (30, 0.01, None)
@@ -58,7 +71,10 @@ def test_a_data_set_brings_its_own_defaults():
     ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),
     ({'stragglers': '1.1'}, '--stragglers=1.1: a number from 0 to 1 is needed.'),
     ({'dataset': 'mnst'}, '--dataset=mnst: one of mnist, digits, synthetic, leaf is needed.'),
-    ({'algorithm': 'fedavg', 'mu': '1'}, '--mu=1: algorithm fedavg does not use it (fedprox does)'),
+    (
+      {'algorithm': 'fedavg', 'mu': '1'},
+      '--mu=1: algorithm fedavg does not use it (fedprox, fedexp, fednar, dualprox does)',
+    ),
     ({'dirichlet_alpha': '1'}, '--dirichlet_alpha=1: partition power_law does not use it (dirichlet does)'),
     ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits does); it uses'),
     ({'dataset': 'synthetic', 'data_dir': 'x'}, '--data_dir=x: dataset synthetic does not use it'),
@@ -70,6 +86,18 @@ def test_a_data_set_brings_its_own_defaults():
     ({'mu': 'adaptive', 'rounds_per_evaluation': 2}, '--rounds_per_evaluation=1 is needed'),
     ({'initial_mu': 1}, '--initial_mu=1.0: only --mu=adaptive uses it.'),
     ({'algorithm': 'fedavg', 'initial_mu': 1}, '--initial_mu=1: algorithm fedavg does not use it'),
+    ({'algorithm': 'fedexp', 'mu': 'adaptive'}, '--mu=adaptive: fedexp needs a number.'),
+    (
+      {'algorithm': 'fedadam', 'server_optimizer': 'adam'},
+      "--server_optimizer=adam: algorithm fedadam, which is a rule for the server's step, does not use it (fedavg, ",
+    ),
+    ({'algorithm': 'fedexp', 'server_learning_rate': 1}, 'algorithm fedexp, which is a rule for the'),
+    (
+      {'algorithm': 'delta_sgd', 'learning_rate': 1},
+      '--learning_rate=1: algorithm delta_sgd, which finds its own step sizes, does not use it',
+    ),
+    ({'algorithm': 'fedavg_m', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fedavg_m takes w^t - w_k apart'),
+    ({'algorithm': 'fedgm', 'nu': 2}, '--nu=2: a number from 0 to 1 is needed.'),
     ({'roundz': '1'}, '--roundz is not a flag'),
   ],
 )
@@ -104,6 +132,13 @@ def test_every_value_that_changes_results_changes_the_name():
   elsewhere = {'dataset', 'algorithm', 'data_dir', 'dirichlet_alpha', 'fallback_dataset', 'results_dir', 'name',
                'rounds_per_checkpoint', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid', 'initial_mu',
                'rounds'}  # fmt: skip
+  of_algorithms = {key for algorithm in ALGORITHMS.values() for key in parameters(algorithm)} - different.keys()
+  for key in of_algorithms - elsewhere:
+    user = next(name for name, algorithm in ALGORITHMS.items() if key in parameters(algorithm))
+    default = Config.from_flags({'algorithm': user})
+    value = {str: 'tff', bool: True, float: 0.125}[type(getattr(default, key))]
+    assert Config.from_flags({'algorithm': user, key: value}).name == f'{default.name}-{key}={value}'
+  elsewhere |= of_algorithms
   assert different.keys() | elsewhere == {field.name for field in dataclasses.fields(Config)}
 
 

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A federated algorithm as a `tff.learning.templates.LearningProcess`.
 
-Composed from TFF's templates: broadcast, our client work, TFF's weighted mean, and the server optimizer applied to the
-mean of w^t - w_k. With server SGD at learning rate 1 that is w^{t+1} = sum_k n_k w_k / sum_k n_k over the clients that
-contribute.
-"""
+Composed from TFF's templates: broadcast, our client work, TFF's weighted mean, and the server optimizer, or the
+algorithm's own rule, applied to the mean of w^t - w_k. With server SGD at learning rate 1 that is
+w^{t+1} = sum_k n_k w_k / sum_k n_k over the clients that contribute.
 
-import collections
+What an algorithm's server sends beside the weights rides with those that do not learn, behind the model's own.
+"""
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm
-from fedprox_tff.federated.client_work import build_client_work
-from fedprox_tff.federated.local_model import TffModel, local_model
+from fedprox_tff.algorithms.base import Algorithm, Server
+from fedprox_tff.federated.client_work import build_client_work, split_message
+from fedprox_tff.federated.finalizer import build_finalizer
+from fedprox_tff.federated.local_model import LocalModel, TffModel, local_model
 from fedprox_tff.models.base import Model
 
 
@@ -21,7 +22,7 @@ def build_process(
   algorithm: Algorithm,
   model: Model | TffModel,
   *,
-  client_optimizer: tff.learning.optimizers.Optimizer,
+  client_optimizer: tff.learning.optimizers.Optimizer | None,
   server_optimizer: tff.learning.optimizers.Optimizer | None = None,
   measure_gamma: bool = False,
 ) -> tff.learning.templates.LearningProcess:
@@ -34,8 +35,10 @@ def build_process(
     algorithm: Such as `fedprox(mu=1.0)` or `fedavg()`.
     model: A model of this suite, a `tff.learning.models.FunctionalModel`, or a function without arguments that returns
       a new `tff.learning.models.VariableModel`. As in TFF, only trainable weights learn; the others stay the server's.
-    client_optimizer: Applies each local step; fresh in every round.
-    server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages.
+    client_optimizer: Applies each local step; fresh in every round. None for an algorithm that finds its step sizes
+      itself.
+    server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages, or the
+      algorithm's own rule.
     measure_gamma: Whether clients measure the inexactness of their solutions.
 
   Returns:
@@ -43,34 +46,69 @@ def build_process(
     `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
     (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where the server took no step, since nobody
     contributed or the mean was not finite). `get_hparams` names what `set_hparams` can change between rounds, such as
-    `hparams['client_work']['mu']`.
+    `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which for FedExP are not those
+    that training goes on from.
+
+  Raises:
+    ValueError: If there is an optimizer that the algorithm has no use for, or none where it needs one.
   """
-  if server_optimizer is None:
-    server_optimizer = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
+  if (client_optimizer is None) != algorithm.own_step_size:
+    raise ValueError(
+      f'{algorithm.name} {"has step sizes of its own" if client_optimizer else "needs client_optimizer"}.'
+    )
+  if server_optimizer is not None and algorithm.update_server is not None:
+    raise ValueError(f"{algorithm.name} is a rule for the server's step itself: it takes no server_optimizer.")
+  average = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
   local = local_model(model)
 
   @tff.tensorflow.computation
   def initial_weights():
-    return tf.nest.map_structure(tf.constant, local.initial_weights)
+    trainable, non_trainable = local.initial_weights
+    message = algorithm.start_server(trainable).message
+    return tf.nest.map_structure(tf.constant, tff.learning.models.ModelWeights(trainable, (*non_trainable, *message)))
 
   weights_type = initial_weights.type_signature.result
-  aggregator = tff.aggregators.MeanFactory().create(weights_type.trainable, tff.TensorType(tf.float32.as_numpy_dtype))
-  return tff.learning.templates.compose_learning_process(
+  client_work = build_client_work(
+    algorithm, local, client_optimizer or average, weights_type, measure_gamma=measure_gamma
+  )
+  report_type = client_work.next.type_signature.result.result.member.update
+  process = tff.learning.templates.compose_learning_process(
     initial_weights,
     tff.learning.templates.build_broadcast_process(weights_type),
-    build_client_work(algorithm, local, client_optimizer, measure_gamma=measure_gamma),
-    aggregator,
-    tff.learning.templates.build_apply_optimizer_finalizer(server_optimizer, weights_type, _measure_update),
+    client_work,
+    tff.aggregators.MeanFactory().create(report_type, tff.TensorType(tf.float32.as_numpy_dtype)),
+    build_finalizer(algorithm, local, server_optimizer or average, weights_type, report_type),
   )
+  return process if algorithm.update_server is None else _with_model_weights(process, algorithm, local)
 
 
-def _measure_update(optimizer_state, update):
-  """Rejects a mean that is not finite: that of nobody, 0 / 0, or one whose norm overflows."""
-  del optimizer_state
-  norm = tf.linalg.global_norm(tf.nest.flatten(update))
-  skip = tf.logical_not(tf.math.is_finite(norm))
-  measurements = collections.OrderedDict(
-    update_norm=tf.where(skip, 0.0, norm),
-    skipped=tf.cast(skip, tf.int32),
+def _with_model_weights(
+  process: tff.learning.templates.LearningProcess, algorithm: Algorithm, model: LocalModel
+) -> tff.learning.templates.LearningProcess:
+  """Returns the process with the model's weights only in `get_model_weights` and `set_model_weights`."""
+  state_type = process.get_model_weights.type_signature.parameter
+
+  @tff.tensorflow.computation(state_type)
+  def get_model_weights(state):
+    trainable = state.global_model_weights.trainable
+    non_trainable, message = split_message(model, state.global_model_weights.non_trainable)
+    if algorithm.evaluated is not None:
+      trainable = algorithm.evaluated(Server(trainable, message, state.finalizer['kept']))
+    return tff.learning.models.ModelWeights(trainable, non_trainable)
+
+  @tff.tensorflow.computation(state_type, get_model_weights.type_signature.result)
+  def set_model_weights(state, weights):
+    _, message = split_message(model, state.global_model_weights.non_trainable)
+    sent = tff.learning.models.ModelWeights(weights.trainable, (*weights.non_trainable, *message))
+    return tff.learning.templates.LearningAlgorithmState(
+      sent, state.distributor, state.client_work, state.aggregator, state.finalizer
+    )
+
+  return tff.learning.templates.LearningProcess(
+    process.initialize,
+    process.next,
+    get_model_weights,
+    set_model_weights,
+    get_hparams_fn=process.get_hparams,
+    set_hparams_fn=process.set_hparams,
   )
-  return skip, measurements

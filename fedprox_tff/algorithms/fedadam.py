@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FedAdam (Reddi et al., ICLR 2021, arXiv:2003.00295, Algorithm 2): `fedopt` with
+
+    v <- beta_2 v + (1 - beta_2) D^2.
+
+Defaults: beta_1 and beta_2 of the paper; lr = 0.1 and tau = 0.01 are the best on EMNIST and CIFAR in FedExP's code, and
+inside the paper's grids (its best differ for each task).
+"""
+
+from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.algorithms.fedopt import fedopt, papers_root, unbiased_root
+
+
+def fedadam(
+  *,
+  server_learning_rate: float = 0.1,
+  beta_1: float = 0.9,
+  beta_2: float = 0.99,
+  tau: float = 0.01,
+  fedopt_form: str = 'paper',
+) -> Algorithm:
+  """Returns FedAdam.
+
+  Args:
+    server_learning_rate: lr.
+    beta_1: Decay of m.
+    beta_2: Decay of v.
+    tau: Degree of adaptivity: the smaller, the more.
+    fedopt_form: 'paper', or 'tff' for `tff.learning.optimizers.build_adam` with epsilon tau.
+  """
+  papers = fedopt_form == 'paper'
+  return fedopt(
+    'fedadam',
+    accumulate=lambda v, squared, hparams: hparams['beta_2'] * v + (1 - hparams['beta_2']) * squared,
+    precondition=papers_root if papers else unbiased_root,
+    initial_v=lambda hparams: hparams['tau'] ** 2 if papers else 0.0,
+    server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
+  )

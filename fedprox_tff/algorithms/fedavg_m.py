@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FedAvg-M (Cheng et al., "Momentum Benefits Non-IID Federated Learning Simply and Provably", arXiv:2306.16504).
+
+The server sends a direction g beside its weights x, and clients mix it into each step:
+
+    y <- y - eta (beta g_k(y) + (1 - beta) g),      beta in (0, 1]: the weight of the fresh gradient,
+    g <- mean_k (x - y_k) / (eta K_k),    x <- x - gamma g,
+
+g from 0; K_k are the steps that client k took, a straggler's too. gamma is `server_learning_rate` times the mean of
+eta K_k: with 1, the default, it is eta K where all take K steps, which averages the clients' weights. The means are
+uniform. beta = 0.1 is fedtorch's (as FedAVGM), which does not divide by eta K_k; the paper's value was not to be read.
+"""
+
+from fedprox_tff import tensors, tree
+from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
+from fedprox_tff.tree import Weights
+
+
+def fedavg_m(*, beta: float = 0.1, server_learning_rate: float = 1.0) -> Algorithm:
+  """Returns FedAvg-M.
+
+  Args:
+    beta: Weight of the fresh gradient; 1 is FedAvg.
+    server_learning_rate: gamma over the mean of eta K_k.
+  """
+
+  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+    beta = hparams['beta']
+    return tree.add(tree.scale(beta, gradient), tree.scale(1 - beta, local.message))
+
+  def finish(local: Local, hparams: Hparams) -> Report:
+    length = hparams['learning_rate'] * tensors.as_float(local.num_steps)
+    return Report(tree.scale(tensors.divide(1.0, length), tree.sub(local.anchor, local.weights)), extra=length)
+
+  def start_server(weights: Weights) -> Server:
+    return Server(weights, message=tree.zeros_like(weights))
+
+  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+    gamma = hparams['learning_rate'] * report.extra
+    return server._replace(weights=tree.sub(server.weights, tree.scale(gamma, report.update)), message=report.update)
+
+  return Algorithm(
+    name='fedavg_m',
+    hparams={'beta': beta},
+    direction=direction,
+    finish=finish,
+    plain_sgd=True,
+    start_server=start_server,
+    update_server=update_server,
+    server_hparams={'learning_rate': server_learning_rate},
+    weighting='uniform',
+  )

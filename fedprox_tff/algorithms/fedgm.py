@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FedGM (Sun et al., "On the Role of Server Momentum in Federated Learning", AAAI 2024, arXiv:2312.12670).
+
+General momentum at the server, FedAvg's clients: with D the mean of w^t - w_k,
+
+    d <- (1 - beta) D + beta d,    h = (1 - nu) D + nu d  (the new d),    w <- w - lr h.
+
+nu = 0 or beta = 0 is FedAvg, nu = 1 damped momentum, FedAvgM with lr (1 - beta). The mean is uniform, as in the paper;
+fedtorch, where the rule and beta = nu = 0.9 are read from, weighs by n_k: --weighting=examples.
+"""
+
+from fedprox_tff import tree
+from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server
+from fedprox_tff.tree import Weights
+
+
+def fedgm(*, server_momentum: float = 0.9, nu: float = 0.9, server_learning_rate: float = 1.0) -> Algorithm:
+  """Returns FedGM.
+
+  Args:
+    server_momentum: beta.
+    nu: The share of the momentum in the step.
+    server_learning_rate: lr.
+  """
+
+  def start_server(weights: Weights) -> Server:
+    return Server(weights, kept=tree.zeros_like(weights))
+
+  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+    beta, nu = hparams['server_momentum'], hparams['nu']
+    d = tree.add(tree.scale(1 - beta, report.update), tree.scale(beta, server.kept))
+    h = tree.add(tree.scale(1 - nu, report.update), tree.scale(nu, d))
+    return server._replace(weights=tree.sub(server.weights, tree.scale(hparams['learning_rate'], h)), kept=d)
+
+  return Algorithm(
+    name='fedgm',
+    start_server=start_server,
+    update_server=update_server,
+    server_hparams={'learning_rate': server_learning_rate, 'server_momentum': server_momentum, 'nu': nu},
+    weighting='uniform',
+  )

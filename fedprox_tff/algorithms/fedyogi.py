@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FedYogi (Reddi et al., ICLR 2021, arXiv:2003.00295, Algorithm 2): `fedopt` with
+
+    v <- v - (1 - beta_2) D^2 sign(v - D^2),
+
+which lets v shrink no faster than by D^2. Defaults as FedAdam's.
+"""
+
+from fedprox_tff import tensors
+from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.algorithms.fedopt import fedopt, papers_root, unbiased_root
+
+_TFFS_INITIAL_V = 1e-6
+
+
+def fedyogi(
+  *,
+  server_learning_rate: float = 0.1,
+  beta_1: float = 0.9,
+  beta_2: float = 0.99,
+  tau: float = 0.01,
+  fedopt_form: str = 'paper',
+) -> Algorithm:
+  """Returns FedYogi.
+
+  Args:
+    server_learning_rate: lr.
+    beta_1: Decay of m.
+    beta_2: 1 - beta_2 is the step of v.
+    tau: Degree of adaptivity: the smaller, the more.
+    fedopt_form: 'paper', or 'tff' for `tff.learning.optimizers.build_yogi` with epsilon tau.
+  """
+  papers = fedopt_form == 'paper'
+  return fedopt(
+    'fedyogi',
+    accumulate=lambda v, squared, hparams: v - (1 - hparams['beta_2']) * squared * tensors.sign(v - squared),
+    precondition=papers_root if papers else unbiased_root,
+    initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _TFFS_INITIAL_V,
+    server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
+  )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tensor's own operators cannot say: norms, the smaller of two, a sign.
+
+TensorFlow's functions, imported at their first use: an algorithm's file is read for its flags and defaults by --help
+too, which must not wait for TensorFlow.
+"""
+
+from typing import Any
+
+from fedprox_tff.tree import Weights
+
+
+def squared_norm(a: Weights) -> Any:
+  """Returns ||a||^2 over all tensors together."""
+  import tensorflow as tf
+
+  return sum(tf.reduce_sum(x * x) for x in a)
+
+
+def norm(a: Weights) -> Any:
+  """Returns ||a|| over all tensors together."""
+  return sqrt(squared_norm(a))
+
+
+def sqrt(x: Any) -> Any:
+  """Returns the square root of each number."""
+  import tensorflow as tf
+
+  return tf.sqrt(x)
+
+
+def sign(x: Any) -> Any:
+  """Returns -1, 0 or 1 for each number."""
+  import tensorflow as tf
+
+  return tf.sign(x)
+
+
+def minimum(x: Any, y: Any) -> Any:
+  """Returns the smaller of each two numbers."""
+  import tensorflow as tf
+
+  return tf.minimum(x, y)
+
+
+def maximum(x: Any, y: Any) -> Any:
+  """Returns the larger of each two numbers."""
+  import tensorflow as tf
+
+  return tf.maximum(x, y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+  """Returns x where the condition holds, else y."""
+  import tensorflow as tf
+
+  return tf.where(condition, x, y)
+
+
+def divide(x: Any, y: Any) -> Any:
+  """Returns x / y, and 0 for y = 0."""
+  import tensorflow as tf
+
+  return tf.math.divide_no_nan(x, y)
+
+
+def as_float(x: Any) -> Any:
+  """Returns a number, such as a count, as float32."""
+  import tensorflow as tf
+
+  return tf.cast(x, tf.float32)
