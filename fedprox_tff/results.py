@@ -25,6 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -98,7 +99,10 @@ class RunFolder:
   def _load(self, round_num: int, structure: Any) -> Any:
     """Returns a saved state, None if the file is damaged."""
     try:
-      return self._loop.run(self._checkpoints.load(round_num, structure))
+      state = self._loop.run(self._checkpoints.load(round_num, structure))
+      if _shapes(state) != _shapes(structure):
+        raise ValueError(f'its shapes are {_shapes(state)}, not {_shapes(structure)}.')
+      return state
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
       logging.warning('The state of round %d cannot be read and is passed over: %s', round_num, error)
       return None
@@ -196,6 +200,11 @@ def _write(path: pathlib.Path, record: Mapping[str, Any]) -> None:
   temporary = path.with_suffix('.tmp')
   temporary.write_text(json.dumps(record, indent=2) + '\n')
   temporary.rename(path)
+
+
+def _shapes(state: Any) -> list[tuple[int, ...]]:
+  """Returns the shapes of a state's numbers, which another version of a model may have laid out otherwise."""
+  return [np.shape(leaf) for leaf in tf.nest.flatten(state)]
 
 
 def _revision() -> str:

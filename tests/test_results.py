@@ -86,6 +86,12 @@ def test_a_state_whose_rows_are_gone_is_not_trusted(tmp_path):
     fill(folder, range(3), save=(2,))  # and its place is free again
 
 
+def test_a_state_of_other_shapes_is_not_trusted(tmp_path):
+  with open_run(config(tmp_path), DATA) as folder:
+    fill(folder, range(3), save=(1,))
+    assert folder.load({'weights': np.zeros((3, 1), np.float32)}) == (None, 0)
+
+
 def test_another_config_in_the_same_folder_is_refused_by_name(tmp_path):
   with open_run(config(tmp_path), DATA):
     pass
