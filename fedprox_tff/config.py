@@ -164,10 +164,11 @@ class Config:
       owned = {key for entry in _TABLES[kind] for key in _flags(kind, entry)}
       for key in given:
         if key in owned and key not in used:
-          users = ', '.join(user for user in _TABLES[kind] if key in _flags(kind, user))
+          users = [user for user in _TABLES[kind] if key in _flags(kind, user)]
+          others = f'{", ".join(users)} {"does" if len(users) == 1 else "do"}'
           listed = ', '.join(f'--{flag}' for flag in sorted(used.keys() - optimizers)) or 'no flag of its own'
           why = f', which {_INSTEAD[key]},' if key in _INSTEAD else ''
-          raise UserError(f'--{key}={given[key]}: {kind} {name}{why} does not use it ({users} does); it uses {listed}.')
+          raise UserError(f'--{key}={given[key]}: {kind} {name}{why} does not use it ({others}); it uses {listed}.')
 
   def _completed(self) -> 'Config':
     """Fills in the defaults of the chosen data set, partition and algorithm."""

@@ -73,10 +73,10 @@ def test_a_data_set_brings_its_own_defaults():
     ({'dataset': 'mnst'}, '--dataset=mnst: one of mnist, digits, synthetic, leaf is needed.'),
     (
       {'algorithm': 'fedavg', 'mu': '1'},
-      '--mu=1: algorithm fedavg does not use it (fedprox, fedexp, fednar, dualprox does)',
+      '--mu=1: algorithm fedavg does not use it (fedprox, fedexp, fednar, dualprox do)',
     ),
     ({'dirichlet_alpha': '1'}, '--dirichlet_alpha=1: partition power_law does not use it (dirichlet does)'),
-    ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits does); it uses'),
+    ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits do); it uses'),
     ({'dataset': 'synthetic', 'data_dir': 'x'}, '--data_dir=x: dataset synthetic does not use it'),
     ({'dataset': 'leaf'}, '--dataset=leaf needs --data_dir'),
     ({'clients_per_round': '1001'}, '--clients_per_round=1001: at most the 1000 clients'),
