@@ -15,7 +15,7 @@ from fedprox_tff.config import Config
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.errors import UserError
-from fedprox_tff.models import MODELS
+from fedprox_tff.fitting import fitted_model
 
 _TAIL_BYTES = 1 << 16  # holds many rows
 
@@ -134,12 +134,7 @@ def check_fits(config: Config, dataset: FederatedDataset) -> None:
   Raises:
     UserError: If the model or the size of a cohort does not fit the data.
   """
-  if config.clients_per_round > dataset.num_clients:
-    raise UserError(
-      f'{config.name}: --clients_per_round={config.clients_per_round}: '
-      f'at most the {dataset.num_clients} clients there are.'
-    )
   try:
-    MODELS[config.model](dataset.input_shape, dataset.num_classes, seed=config.seed)
-  except ValueError as error:
-    raise UserError(f'{config.name}: --model={config.model}: {error}') from None
+    fitted_model(config, dataset)
+  except UserError as error:
+    raise UserError(f'{config.name}: {error}') from None

@@ -41,6 +41,10 @@ class Snapshot(Mapping[int, Any]):
   def __getitem__(self, client: int) -> Any:
     return self._states.read(client, self.versions[client])
 
+  def state_of(self, client: int) -> Any:
+    """Returns a client's state, the initial one if it has not taken part."""
+    return self[client] if client in self.versions else self._states.initial
+
   def __iter__(self) -> Iterator[int]:
     return iter(self.versions)
 
@@ -59,17 +63,12 @@ class ClientStates:
       folder: Where states are written; made when it is needed.
       place: 'memory' or 'disk', where they are between rounds.
     """
-    self._initial, self._folder, self._on_disk = initial, folder, place == 'disk'
+    self.initial, self._folder, self._on_disk = initial, folder, place == 'disk'
     self._shapes = [np.shape(leaf) for leaf in _leaves(initial)]
     self._initial_numbers = _flat(initial)
     self._versions: dict[int, _Version] = {}
     self._saved: set[tuple[int, int]] = set()  # (client, round) of the states on disk that saved rounds need
     self._replaced = collections.deque()  # (round, client, round before it) of states on disk that have been replaced
-
-  def __getitem__(self, client: int) -> Any:
-    """Returns a client's state."""
-    version = self._versions.get(client)
-    return self._initial if version is None else self.read(client, version)
 
   def put(self, client: int, state: Any, round_num: int) -> None:
     """Replaces the state of a client after a round; one that is still the initial state costs no space."""
@@ -96,7 +95,7 @@ class ClientStates:
       numbers = _read(self._path(client, version.round_num))
     ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
     pieces = zip(np.split(numbers, ends[:-1]), self._shapes, strict=True)
-    return _packed(iter([piece.reshape(shape) for piece, shape in pieces]), self._initial)
+    return _packed(iter([piece.reshape(shape) for piece, shape in pieces]), self.initial)
 
   def save(self, snapshot: Snapshot, round_num: int) -> None:
     """Writes the states of a round, so that `load` finds them."""

@@ -25,8 +25,8 @@ from fedprox_tff.federated.evaluation import Evaluation, build_evaluation
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.personal_evaluation import PersonalEvaluation, build_personal_evaluation
 from fedprox_tff.federated.process import Process, build_process
-from fedprox_tff.models import MODELS, Model
-from fedprox_tff.models.mixture import mixture
+from fedprox_tff.fitting import fitted_model
+from fedprox_tff.models import Model
 from fedprox_tff.tree import Weights
 
 # (the server's weights, the states of the clients that have taken part) -> their models' evaluation
@@ -76,17 +76,8 @@ class Builder:
     Raises:
       UserError: If the model or the size of a cohort does not fit the data.
     """
-    if config.clients_per_round > dataset.num_clients:
-      raise UserError(
-        f'--clients_per_round={config.clients_per_round}: at most the {dataset.num_clients} clients there are.'
-      )
+    model = fitted_model(config, dataset)
     algorithm = config.build_algorithm()
-    if algorithm.full_participation and config.clients_per_round != dataset.num_clients:
-      raise UserError(
-        f'--clients_per_round={config.clients_per_round}: {config.algorithm} needs all clients in every round, '
-        f'{dataset.num_clients}.'
-      )
-    model = _model(config, algorithm, dataset)
     process = self._process(config, algorithm, model, dataset)
     if self._data is None or self._data.dataset is not dataset or self._data.model != model.name:
       self._data = _data(dataset, model)
@@ -133,16 +124,6 @@ class Builder:
         model, personal, self._data.test_examples, test.offsets
       )
     return self._personal[algorithm.name]
-
-
-def _model(config: Config, algorithm: Algorithm, dataset: FederatedDataset) -> Model:
-  factory = MODELS[config.model]
-  try:
-    if algorithm.num_components:
-      factory = mixture(factory, algorithm.num_components)
-    return factory(dataset.input_shape, dataset.num_classes, seed=config.seed)
-  except ValueError as error:
-    raise UserError(f'--model={config.model}: {error}') from None
 
 
 def _optimizer(flag: str, text: str | None, learning_rate: float) -> tff.learning.optimizers.Optimizer | None:

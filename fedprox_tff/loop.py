@@ -56,9 +56,7 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
       start = time.monotonic()
       round_num += 1
       participants = _draw_cohort(config, experiment, round_num)
-      payloads = [
-        _payload(config, data, p, round_num, _state_of(p.client, kept, experiment, runtime)) for p in participants
-      ]
+      payloads = [_payload(config, data, p, round_num, _state_of(p.client, kept, runtime)) for p in participants]
       output = _next(process, state, payloads, states=states, participants=participants, round_num=round_num)
       state = output.state
       row = _row_of_round(participants, output.metrics, mu, seconds=time.monotonic() - start)
@@ -77,11 +75,11 @@ def _snapshot(states: ClientStates | None) -> Snapshot | None:
   return None if states is None else states.snapshot()
 
 
-def _state_of(client: int, kept: Snapshot | None, experiment: Experiment, runtime: Runtime) -> Any:
+def _state_of(client: int, kept: Snapshot | None, runtime: Runtime) -> Any:
   """Returns what a client keeps, () if clients keep nothing; in this process it is read as the client works."""
   if kept is None:
     return ()
-  read = functools.partial(kept.get, client, experiment.initial_client_state)
+  read = functools.partial(kept.state_of, client)
   return OnDemand(read) if runtime.name == 'in_process' else read()
 
 

@@ -9,6 +9,7 @@ import pytest
 from fedprox_tff import cells
 from fedprox_tff.claims import Claims
 from fedprox_tff.config import Config
+from fedprox_tff.errors import UserError
 
 
 @pytest.fixture
@@ -95,3 +96,21 @@ def test_the_states_of_a_cell(config, tmp_path):
   claim.finish()
   assert look() == ('done', 3, '')
   assert done == {config}
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    ({'algorithm': 'fedem', 'model': 'mlp_bn'}, '--model=mlp_bn: A mixture cannot be made of mlp_bn'),
+    ({'dataset': 'synthetic', 'model': 'cnn'}, '--model=cnn: The model cnn needs images'),
+    ({'clients_per_round': 101, 'num_clients': None}, '--clients_per_round=101: at most the 100 clients'),
+  ],
+)
+def test_what_does_not_fit_the_data_is_refused_before_any_run(tmp_path, flags, said):
+  flags = {'dataset': 'digits', 'results_dir': str(tmp_path), **flags}
+  dataset = cells.load_data(Config.from_flags({'dataset': flags['dataset']}))
+  flags.pop('num_clients', None)
+  config = dataclasses.replace(Config.from_flags({**flags, 'clients_per_round': 10}), name='a cell')
+  config = dataclasses.replace(config, clients_per_round=flags.get('clients_per_round', 10))
+  with pytest.raises(UserError, match=f'^a cell: {said}'):
+    cells.check_fits(config, dataset)

@@ -76,8 +76,8 @@ def place(request):
 def test_a_client_that_has_not_taken_part_has_the_initial_state(tmp_path, place):
   states = make(tmp_path, place)
   states.put(3, state(0), 1)
-  assert states[7] is INITIAL
-  assert bits(states[3]) == bits(state(0))
+  assert states.snapshot().state_of(7) is INITIAL
+  assert bits(states.snapshot().state_of(3)) == bits(state(0))
 
 
 def test_a_snapshot_stays_as_it_is(tmp_path, place):
@@ -98,10 +98,10 @@ def test_a_state_is_a_copy_that_nobody_can_write_to(tmp_path, place):
   mine = state(0)
   states.put(3, mine, 1)
   mine[2][:] = 0.0
-  assert bits(states[3]) == bits(state(0))
+  assert bits(states.snapshot().state_of(3)) == bits(state(0))
   if place == 'memory':  # on disk, each read is a copy of its own
     with pytest.raises(ValueError, match='read-only'):
-      states[3][2][:] = 0.0
+      states.snapshot().state_of(3)[2][:] = 0.0
 
 
 def test_a_client_twice_in_a_cohort_has_its_last_state(tmp_path, place):
@@ -110,7 +110,7 @@ def test_a_client_twice_in_a_cohort_has_its_last_state(tmp_path, place):
     states.put(3, state(round_num, 0), round_num)
     states.put(3, state(round_num, 1), round_num)
   states.forget_before(2)
-  assert bits(states[3]) == bits(state(2, 1))
+  assert bits(states.snapshot().state_of(3)) == bits(state(2, 1))
   assert files(tmp_path) == (['3-2.npy'] if place == 'disk' else [])
 
 
@@ -125,7 +125,7 @@ def test_saved_states_are_loaded_bit_for_bit_into_either_place(tmp_path, place, 
   loaded = make(tmp_path, then)
   loaded.load(20)
   assert contents(loaded.snapshot()) == contents(saved) == {c: bits(state(c)) for c in (0, 41, 99_999)}
-  assert loaded[1] is INITIAL
+  assert loaded.snapshot().state_of(1) is INITIAL
 
 
 def test_a_round_before_anyone_has_taken_part_is_saved_too(tmp_path, place):
@@ -134,7 +134,7 @@ def test_a_round_before_anyone_has_taken_part_is_saved_too(tmp_path, place):
   states.put(3, state(0), 1)
   states.load(0)
   assert len(states.snapshot()) == 0
-  assert states[3] is INITIAL
+  assert states.snapshot().state_of(3) is INITIAL
 
 
 def test_only_clients_that_have_taken_part_cost_space(tmp_path, place):
@@ -283,6 +283,6 @@ def test_states_in_use_hold_no_files_open(tmp_path):
   for client in range(50):
     states.put(client, state(client), 1)
   before = len(os.listdir('/proc/self/fd'))
-  held = [states[client] for client in range(50)]
+  held = [states.snapshot().state_of(client) for client in range(50)]
   assert len(os.listdir('/proc/self/fd')) == before
   assert bits(held[49]) == bits(state(49))
