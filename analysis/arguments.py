@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from analysis.figures import FIGURES, Figure
-from fedprox_tff.errors import UserError
+from analysis.read.figures import FIGURES, Figure
+from fedprox_tff.core.errors import UserError
 
 _GRIDS = pathlib.Path(__file__).resolve().parents[1] / 'experiments' / 'grids'
 _METHODS = 'methods'

@@ -12,7 +12,7 @@ if not __package__:  # run as a file: Python put this folder on the path, and th
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from analysis import arguments
-from fedprox_tff.errors import UserError
+from fedprox_tff.core.errors import UserError
 
 DONE, BAD_INPUT = 0, 2
 SUFFIXES = ('.png', '.pdf')
@@ -77,20 +77,24 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _plot_figures(names: Sequence[str], given: argparse.Namespace) -> None:
-  from analysis import cells, grid, sheets  # late, since pandas and Matplotlib take a second, and --help need not
+  from analysis.draw import panels, sheets
+  from analysis.read import figure_runs
 
-  for name, figure, filled, notes in arguments.filled(names, given, cells.fill):
+  for name, figure, filled, notes in arguments.filled(names, given, figure_runs.fill):
     for note in notes:
       print(f'{name}: {arguments.plain(note)}')
     sheet = sheets.of_figure(figure, filled)
     output = given.output
     if output is not None and len(names) > 1:
       output = output / name
-    _save(grid.draw(sheet, given.band or 'std'), arguments.results_dir(given) / name, output, f'{name}, {sheet.title}')
+    _save(
+      panels.draw(sheet, given.band or 'std'), arguments.results_dir(given) / name, output, f'{name}, {sheet.title}'
+    )
 
 
 def _plot_comparisons(paths: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
-  from analysis import comparisons, dots  # late, as above
+  from analysis.draw import dots
+  from analysis.read import comparisons
 
   for path, comparison, notes in comparisons.filled(paths, arguments.results_dir(given)):
     for note in notes:
@@ -105,9 +109,10 @@ def _plot_runs(given_runs: Sequence[pathlib.Path], given: argparse.Namespace) ->
   for path in given_runs:
     if path not in runs:
       print(f'{path}: a figure, not a run; left out')  # results/* also finds earlier figures
-  from analysis import curves, grid, grouped, load
+  from analysis.draw import curves, grouped, panels
+  from analysis.read import runs
 
-  frame = load.load_runs(runs)
+  frame = runs.load_runs(runs)
   for note in _notes(frame):
     print(note)
   default = default_output([pathlib.Path(run) for run in frame['run'].unique()])
@@ -115,14 +120,15 @@ def _plot_runs(given_runs: Sequence[pathlib.Path], given: argparse.Namespace) ->
     hue = given.hue.split(',') if given.hue else ()
     x, y = given.x or 'round_num', given.y or 'test/accuracy'
     sheet = grouped.sheet_of(frame, x=x, y=y, hue=hue, row=given.row, col=given.col)
-    _save(grid.draw(sheet, given.band or 'std'), default, given.output, f'{y} against {x}')
+    _save(panels.draw(sheet, given.band or 'std'), default, given.output, f'{y} against {x}')
   else:
     _save(curves.draw(frame), default, given.output, 'Training loss and test accuracy')
 
 
 def _notes(frame: Any) -> Iterator[str]:
   """Yields what a reader of the figure should know of single runs."""
-  from analysis import curves, load
+  from analysis.draw import curves
+  from analysis.read import runs
 
   diverged = curves.diverged(frame)
   shown = 'the axis is logarithmic' if curves.mostly_diverged(frame) else 'beyond the axis'
@@ -134,12 +140,12 @@ def _notes(frame: Any) -> Iterator[str]:
     if len(beyond):
       yield (
         f'{run}: diverged: training loss above {curves.loss_limit(frame):.3g} or not finite in {len(beyond)} of '
-        f'{len(load.evaluated(rows))} evaluated rounds, first in round {beyond.min()} ({shown})'
+        f'{len(runs.evaluated(rows))} evaluated rounds, first in round {beyond.min()} ({shown})'
       )
 
 
 def _save(figure: Any, default: pathlib.Path, output: pathlib.Path | None, title: str) -> None:
-  from analysis import page
+  from analysis.draw import page
 
   if output is None:
     output = default

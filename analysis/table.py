@@ -12,8 +12,8 @@ if not __package__:  # run as a file: Python put this folder on the path, and th
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from analysis import arguments
-from analysis.formats import FORMATS, MISSING, Table, number, spread
-from fedprox_tff.errors import UserError
+from analysis.numbers.formats import FORMATS, MISSING, Table, number, spread
+from fedprox_tff.core.errors import UserError
 
 DONE, BAD_INPUT = 0, 2
 _WORDS = {'final': 'final', 'best': 'best', 'last_ten': 'mean of last ten'}
@@ -59,9 +59,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _print_table(names: Sequence[str], given: argparse.Namespace) -> None:
-  from analysis import cells, paper_gain, scores  # late, since pandas takes a while, and --help need not
+  from analysis.numbers import paper_gain, scores
+  from analysis.read import figure_runs
 
-  [(name, figure, filled, notes)] = arguments.filled(names, given, cells.fill)
+  [(name, figure, filled, notes)] = arguments.filled(names, given, figure_runs.fill)
   for note in notes:
     print(f'{name}: {arguments.plain(note)}', file=sys.stderr)
   if given.format == 'csv':
@@ -76,7 +77,8 @@ def _print_table(names: Sequence[str], given: argparse.Namespace) -> None:
 
 
 def _print_rankings(paths: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
-  from analysis import comparisons, ranking, scores  # late, as above
+  from analysis.numbers import ranking, scores
+  from analysis.read import comparisons
 
   if given.format == 'curves' and len(paths) > 1:
     raise UserError(f'--format=curves: one comparison at a time, such as {paths[0].stem}.')

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fedprox_tff.config import Config
+from fedprox_tff.config.record import Config
 from fedprox_tff.datasets.base import FederatedDataset
 
 
@@ -23,9 +23,9 @@ def train(dataset: FederatedDataset, **flags: Any) -> tuple[list[float], Sequenc
     When each round from 0 was written, in seconds since the epoch, and the rows of metrics.csv.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from fedprox_tff import experiment, loop, results
   from fedprox_tff.federated import runtimes
-  from fedprox_tff.progress import Progress
+  from fedprox_tff.training import builder, loop, run_folder
+  from fedprox_tff.training.progress import Progress
 
   times = []
   with (
@@ -35,9 +35,9 @@ def train(dataset: FederatedDataset, **flags: Any) -> tuple[list[float], Sequenc
   ):
     places = {'dataset': 'synthetic', 'num_clients': dataset.num_clients, 'results_dir': folder}
     config = Config.from_flags({**places, **flags})
-    parts = experiment.Builder().build(config, dataset)
+    parts = builder.Builder().build(config, dataset)
     with (
-      results.open_run(config, dataset) as run,
+      run_folder.open_run(config, dataset) as run,
       Progress(config.rounds, nowhere, after_round=lambda: times.append(time.time())) as progress,
     ):
       loop.train(config, parts, runtime, run, progress)

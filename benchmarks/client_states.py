@@ -24,10 +24,10 @@ from typing import Any
 
 from benchmarks._timing import print_table
 from benchmarks.scale import peak_bytes
-from fedprox_tff.client_states import ClientStates
-from fedprox_tff.config import Config
+from fedprox_tff.config.record import Config
 from fedprox_tff.datasets import mnist
 from fedprox_tff.datasets.base import Examples, FederatedDataset, split_from_clients
+from fedprox_tff.training.client_states import ClientStates
 
 EXAMPLES = 10  # of each client
 ROUNDS = {10: 12, 100: 6, 1000: 2}  # by the size of a cohort
@@ -68,9 +68,9 @@ class Stopwatch:
 def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
   """Measures one case in this process."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from fedprox_tff import experiment, loop, results
   from fedprox_tff.federated import runtimes
-  from fedprox_tff.progress import Progress
+  from fedprox_tff.training import builder, loop, run_folder
+  from fedprox_tff.training.progress import Progress
 
   dataset, rounds = small_clients(num_clients), ROUNDS.get(cohort, OTHER_ROUNDS)
   keeps = place != 'none'
@@ -94,8 +94,8 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
 
     def train(num_rounds: int, **more: Any) -> None:
       config = Config.from_flags({**flags, 'rounds': num_rounds})
-      parts = experiment.Builder().build(config, dataset)
-      with results.open_run(config, dataset) as run, Progress(num_rounds, nowhere, **more) as progress:
+      parts = builder.Builder().build(config, dataset)
+      with run_folder.open_run(config, dataset) as run, Progress(num_rounds, nowhere, **more) as progress:
         if num_rounds and keeps:
           give_everyone_a_state(parts.initial_client_state, run.path)
         loop.train(config, parts, runtime, run, progress)

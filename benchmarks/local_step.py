@@ -36,16 +36,16 @@ import threadpoolctl
 
 from benchmarks._timing import Contender, Measured, best_of, print_table, timed
 from benchmarks.round_time import load_split
-from fedprox_tff import streams
 from fedprox_tff.algorithms import fedavg, fedprox
 from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.core import streams
+from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.functional_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import Model, cnn, logistic
-from fedprox_tff.tree import Weights
 
 CLASSES, BATCH, MU = 10, 10, 1.0
 KEY = (0, 1, 0)  # seed, round and client: what names the order of the batches

@@ -30,12 +30,12 @@ import numpy as np
 from benchmarks._timing import print_table
 from benchmarks.local_step import as_rows
 from benchmarks.round_time import load_split
-from fedprox_tff import streams
-from fedprox_tff.cohort import sample_cohort
+from fedprox_tff.core import streams
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import mnist
 from fedprox_tff.datasets.base import ClientSplit
-from fedprox_tff.errors import DataError
 from fedprox_tff.models import logistic
+from fedprox_tff.training.cohort import sample_cohort
 
 HERE = pathlib.Path(__file__).parent
 SETTING = {'epochs': 20, 'batch_size': 10, 'learning_rate': 0.03, 'rounds_per_evaluation': 10}

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from fedprox_tff import experiment, loop, results, run
-from fedprox_tff.errors import DataError
+from fedprox_tff import run
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.federated import runtimes
-from fedprox_tff.progress import Progress
+from fedprox_tff.training import builder, loop, run_folder
+from fedprox_tff.training.progress import Progress
 
 COHORTS = range(1, 11)
 
@@ -51,10 +52,10 @@ def main() -> None:
     flags = [f'--results_dir={folder}', '--rounds=20', '--rounds_per_evaluation=20', '--rounds_per_checkpoint=20']
     config, dataset = load([*flags, *sys.argv[1:]])
     with runtimes.use(config.runtime, device=config.device) as runtime:
-      parts = experiment.Builder().build(config, dataset)
-      with results.open_run(config, dataset) as run_folder, Progress(config.rounds) as progress:
-        loop.train(config, parts, runtime, run_folder, progress)
-        seconds = sorted(row['seconds/train'] for row in run_folder.rows()[1:])
+      parts = builder.Builder().build(config, dataset)
+      with run_folder.open_run(config, dataset) as opened, Progress(config.rounds) as progress:
+        loop.train(config, parts, runtime, opened, progress)
+        seconds = sorted(row['seconds/train'] for row in opened.rows()[1:])
         with loop._client_data(parts, runtime) as data:
           profile(config, parts, data, run_folder, seconds[len(seconds) // 2] * 1e3)
 

@@ -23,15 +23,15 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg
-from fedprox_tff.cohort import Participant, sample_cohort
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import mnist
 from fedprox_tff.datasets.base import ClientSplit, Examples
-from fedprox_tff.errors import DataError
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.functional_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
+from fedprox_tff.training.cohort import Participant, sample_cohort
 
 EPOCHS, BATCH, LEARNING_RATE = 20, 10, 0.03
 

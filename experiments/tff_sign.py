@@ -21,15 +21,15 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedprox
-from fedprox_tff.cohort import sample_cohort
+from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import mnist
-from fedprox_tff.errors import UserError
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.evaluation import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.functional_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
+from fedprox_tff.training.cohort import sample_cohort
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EPOCHS, BATCH, LEARNING_RATE, ROUNDS = 20, 10, 0.03, 40

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from fedprox_tff import probes
+from fedprox_tff.machine import probes
 
 GIB = 2**30
 MEMORY_OF_A_RUN = 1.5 * GIB  # on MNIST it takes 1.2, and TFF's worker 0.2

@@ -12,16 +12,16 @@ from typing import Any
 
 from absl import flags
 
-from fedprox_tff import interrupts
-from fedprox_tff.config import Config, parameters
-from fedprox_tff.console import say
+from fedprox_tff.config.help import help_text
+from fedprox_tff.config.record import Config, parameters
+from fedprox_tff.core.errors import DataError, RunFailedError, UserError
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.datasets.statistics import describe as describe_federation
-from fedprox_tff.errors import DataError, RunFailedError, UserError
-from fedprox_tff.help_text import help_text
-from fedprox_tff.interrupts import INTERRUPTED
-from fedprox_tff.progress import Progress
+from fedprox_tff.machine import signals
+from fedprox_tff.machine.console import say
+from fedprox_tff.machine.signals import INTERRUPTED
+from fedprox_tff.training.progress import Progress
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -73,8 +73,8 @@ def main(argv: Sequence[str]) -> int:
     return DONE
   farewell = f'interrupted; to go on: {shlex.join([_python(), "-m", "fedprox_tff.run", *argv[1:]])}'
   try:
-    with interrupts.handled(farewell) as signals:
-      return _run(parse_flags(argv), signals)
+    with signals.handled(farewell) as interrupts:
+      return _run(parse_flags(argv), interrupts)
   except UserError as error:
     say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
@@ -91,12 +91,12 @@ def main(argv: Sequence[str]) -> int:
 def _let_go_of_tffs_default_context() -> None:
   """Replaces it: when the interpreter takes it down at the end, it may look for a module that is gone, and complain."""
   if 'tensorflow_federated' in sys.modules:
-    from fedprox_tff.federated.in_process import InProcessContext
+    from fedprox_tff.federated.runtimes.in_process import InProcessContext
 
     sys.modules['tensorflow_federated'].framework.set_default_context(InProcessContext())
 
 
-def _run(given: Mapping[str, Any], signals: interrupts.Interrupts) -> int:
+def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
   config, dataset = load_dataset(given)
   try:
@@ -109,15 +109,18 @@ def _run(given: Mapping[str, Any], signals: interrupts.Interrupts) -> int:
   say(describe_federation(dataset))
 
   # TensorFlow and TFF take seconds to import: only after all that can be wrong before.
-  from fedprox_tff import experiment, loop, results
   from fedprox_tff.federated import runtimes
+  from fedprox_tff.training import builder, loop, run_folder
 
   with runtimes.use(config.runtime, device=config.device) as runtime:
-    parts = experiment.Builder().build(config, dataset)
+    parts = builder.Builder().build(config, dataset)
     if parts.algorithm.start_client is not None and not parts.initial_client_state:
       say(f'note: --model={config.model} has no part that {config.algorithm} would keep on clients, so all is shared')
-    with results.open_run(config, dataset) as folder, Progress(config.rounds, after_round=signals.check) as progress:
-      signals.begin_training()
+    with (
+      run_folder.open_run(config, dataset) as folder,
+      Progress(config.rounds, after_round=interrupts.check) as progress,
+    ):
+      interrupts.begin_training()
       loop.train(config, parts, runtime, folder, progress)
   _summarize(folder.path, folder.rows(), config)
   return DONE

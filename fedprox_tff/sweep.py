@@ -10,14 +10,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fedprox_tff import cells, grids, sweep_report
-from fedprox_tff.claims import Claims
-from fedprox_tff.config import Config
-from fedprox_tff.console import say
-from fedprox_tff.errors import RunFailedError, UserError
-from fedprox_tff.plan import Plan
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.machine.console import say
 from fedprox_tff.run import BAD_INPUT, DONE, FAILED, INTERRUPTED, parse_flags
-from fedprox_tff.worker_pool import Pool, default_jobs
+from fedprox_tff.sweeps import grids, report, status
+from fedprox_tff.sweeps.claims import Claims
+from fedprox_tff.sweeps.plan import Plan
+from fedprox_tff.sweeps.pool import Pool, default_jobs
 
 DEFAULT_GRID = 'figure1_mnist'  # the MNIST panels of Figures 1 and 7
 
@@ -107,7 +107,7 @@ def _sweep(names: Sequence[str], options: argparse.Namespace, overrides: dict[st
     say('no cells')
     return DONE
   claims = Claims(
-    cells.claims_folder(plan.configs[0]), since=0.0
+    status.claims_folder(plan.configs[0]), since=0.0
   )  # writes nothing, and shows failures of whatever time
   statuses = plan.look(claims, claims.records())
   if not options.dry_run:
@@ -115,29 +115,29 @@ def _sweep(names: Sequence[str], options: argparse.Namespace, overrides: dict[st
     statuses = _run(plan, todo, len(statuses), options.jobs) if todo else statuses
     for path in plan.write_choices():
       say(f'choices of the search: {path}')
-  for line in sweep_report.table(statuses, plan.choices):
+  for line in report.table(statuses, plan.choices):
     say(line)
-  say(f'{sweep_report.summary(statuses)}; in {plan.configs[0].results_dir}')
+  say(f'{report.summary(statuses)}; in {plan.configs[0].results_dir}')
   return FAILED if any(status.state != 'done' for status in statuses) and not options.dry_run else DONE
 
 
-def _run(plan: Plan, todo: Sequence[Config], num_cells: int, jobs: int | None) -> list[cells.Status]:
+def _run(plan: Plan, todo: Sequence[Config], num_cells: int, jobs: int | None) -> list[status.Status]:
   """Runs what is not done, and returns how all of it ended."""
   _check_data(todo)
   folder = plan.configs[0].results_dir
   try:
-    claims = Claims(cells.claims_folder(plan.configs[0]))
+    claims = Claims(status.claims_folder(plan.configs[0]))
   except OSError as error:
     message = f'--results_dir={folder}: {error.strerror}; a folder that can be written is needed.'
     raise UserError(message) from None
   jobs = min(jobs or default_jobs(todo), len(todo))
   say(f'{len(todo)} of {num_cells} cells to do, {jobs} process{"es" if jobs > 1 else ""}')
-  report = sweep_report.Report()
+  progress = report.Report()
   pool = Pool(pathlib.Path(folder) / '.sweeps', plan.configs, jobs=jobs, claims=claims)
   try:
-    return _watch(plan, claims, pool, report)
+    return _watch(plan, claims, pool, progress)
   except KeyboardInterrupt:
-    report.close()
+    progress.close()
     say('stopping: the rounds at work are finished and saved (again: at once, and they are lost)')
     raise
   finally:
@@ -149,15 +149,15 @@ def _check_data(configs: Sequence[Config]) -> None:
   """Loads each data set once: it may not be there, or be downloaded, or not fit; processes are started after that."""
   by_data: dict[Any, list[Config]] = {}
   for config in configs:
-    by_data.setdefault(cells.data_key(config), []).append(config)
+    by_data.setdefault(status.data_key(config), []).append(config)
   for members in by_data.values():
-    dataset = cells.load_data(members[0])
+    dataset = status.load_data(members[0])
     say(f'{dataset.name}: {dataset.source}')
     for config in members:
-      cells.check_fits(config, dataset)
+      status.check_fits(config, dataset)
 
 
-def _watch(plan: Plan, claims: Claims, pool: Pool, report: sweep_report.Report) -> list[cells.Status]:
+def _watch(plan: Plan, claims: Claims, pool: Pool, progress: report.Report) -> list[status.Status]:
   """Keeps processes at work until each cell is done or has failed, by whomever."""
   while True:
     records, known = claims.records(), plan.configs
@@ -165,10 +165,10 @@ def _watch(plan: Plan, claims: Claims, pool: Pool, report: sweep_report.Report) 
     if plan.configs is not known:  # a search has ended
       pool.offer(plan.configs)
       plan.write_choices()
-    report.update(statuses)
+    progress.update(statuses)
     states = [status.state for status in statuses]
     if not {'running', 'to do', 'waiting'} & set(states):
-      report.close()
+      progress.close()
       return statuses
     pool.tend(records, states.count('to do'))
     time.sleep(_TICK_SECONDS)

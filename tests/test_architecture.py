@@ -32,7 +32,9 @@ def test_imports_point_one_way(path):
   if name not in ('run.py', 'sweep.py'):
     assert not uses(path, *above)
   if name.startswith(('algorithms/', 'datasets/', 'models/', 'federated/')) or name in ('tree.py', 'cohort.py'):
-    assert not uses(path, 'fedprox_tff.loop', 'fedprox_tff.experiment', 'fedprox_tff.config', 'absl')
+    assert not uses(
+      path, 'fedprox_tff.training.loop', 'fedprox_tff.training.builder', 'fedprox_tff.config.record', 'absl'
+    )
   if name.startswith(('algorithms/', 'datasets/', 'models/')) or name in ('tree.py', 'cohort.py', 'partitions.py'):
     assert not uses(path, 'fedprox_tff.federated', 'tensorflow_federated')
   if name.startswith('algorithms/') or name in ('tree.py', 'cohort.py', 'partitions.py', 'config.py'):

@@ -8,7 +8,8 @@ import time
 import psutil
 import pytest
 
-from fedprox_tff import doctor, probes
+from fedprox_tff import doctor
+from fedprox_tff.machine import probes
 
 GIB = 2**30
 ANSWER = probes.Answer(output='', problem='', seconds=1.0)

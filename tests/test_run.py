@@ -16,13 +16,13 @@ import pytest
 import tensorflow_federated as tff
 
 from fedprox_tff import run
-from fedprox_tff.adaptive_mu import adaptive_mu
-from fedprox_tff.cohort import sample_cohort
-from fedprox_tff.config import Config
+from fedprox_tff.algorithms.adaptive_mu import adaptive_mu
+from fedprox_tff.config.record import Config
 from fedprox_tff.datasets import digits
-from fedprox_tff.experiment import Builder
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.training.builder import Builder
+from fedprox_tff.training.cohort import sample_cohort
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']

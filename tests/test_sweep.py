@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from fedprox_tff import cells, grids, run, sweep
-from fedprox_tff.claims import Claims
-from fedprox_tff.plan import Plan
-from fedprox_tff.processes import node
+from fedprox_tff import run, sweep
+from fedprox_tff.machine.processes import node
+from fedprox_tff.sweeps import grids, status
+from fedprox_tff.sweeps.claims import Claims
+from fedprox_tff.sweeps.plan import Plan
 from tests.test_run import lasting, read_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -98,7 +99,7 @@ def wait_for(condition, process, seconds=60):
 
 
 def total_rounds(configs):
-  return sum(cells.rounds_done(config) for config in configs)
+  return sum(status.rounds_done(config) for config in configs)
 
 
 def workers(results):
@@ -113,18 +114,18 @@ def kill(*pids):
 
 
 def metrics(configs):
-  return {config.name: lasting(read_rows(cells.folder(config))) for config in configs}
+  return {config.name: lasting(read_rows(status.folder(config))) for config in configs}
 
 
 def starts(config):
   """Returns how many times a process began with a cell."""
-  return cells.log_path(config).read_text().count(': process ')
+  return status.log_path(config).read_text().count(': process ')
 
 
 def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
   configs = configs_of(grid, undisturbed)
   assert len(configs) == 6
-  assert all(cells.is_done(config) for config in configs)
+  assert all(status.is_done(config) for config in configs)
   assert {starts(config) for config in configs} == {1}
   out = said(undisturbed)
   assert out.startswith('digits: digits\n')
@@ -132,7 +133,7 @@ def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
   assert out.endswith(f'6 of 6 cells done; 144 of 144 rounds; in {undisturbed}\n')
   assert [line.split()[:2] for line in out.splitlines()[-7:-1]] == [['done', '24/24']] * 6
   assert '\x1b' not in out
-  assert 'round 24/24  test accuracy' in cells.log_path(configs[0]).read_text()
+  assert 'round 24/24  test accuracy' in status.log_path(configs[0]).read_text()
   assert os.listdir(undisturbed / '.claims') == []
   assert not (undisturbed / '.sweeps').exists()
 
@@ -146,7 +147,7 @@ def test_cells_have_the_bits_of_single_runs(undisturbed, grid, tmp_path):
 
 
 def test_config_json_names_the_command_of_the_sweep(undisturbed, grid):
-  text = (cells.folder(configs_of(grid, undisturbed)[0]) / 'config.json').read_text()
+  text = (status.folder(configs_of(grid, undisturbed)[0]) / 'config.json').read_text()
   assert f'-m fedprox_tff.sweep {grid}' in text
 
 
@@ -192,7 +193,7 @@ def test_interrupted_and_killed_again_and_again_it_ends_with_the_same_bits(undis
   wait_for(lambda: total_rounds(configs) > begun + 5 and workers(results), process)
   kill(process.pid, *workers(results))
   process.wait()
-  assert not all(cells.is_done(config) for config in configs)
+  assert not all(status.is_done(config) for config in configs)
   begun = total_rounds(configs)
 
   process = start(grid, results, '--jobs=2')  # one of its processes alone: the cell is tried once more
@@ -219,7 +220,7 @@ def test_killed_between_the_search_and_its_cells_it_chooses_the_same(tmp_path):
   assert set(at_kill.splitlines()) <= set(chosen.read_text().splitlines())
   assert chosen.read_text() == (tmp_path / 'whole' / 'searched-choices.csv').read_text()
   for plan in plans.values():
-    claims = Claims(cells.claims_folder(plan.configs[0]), since=0.0)
+    claims = Claims(status.claims_folder(plan.configs[0]), since=0.0)
     assert {status.state for status in plan.look(claims, claims.records())} == {'done'}
   assert len(plans['whole'].configs) == 2 * (2 + 2)
   assert metrics(plans['killed'].configs) == metrics(plans['whole'].configs)
@@ -234,9 +235,9 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
   configs = configs_of(grid, results)
   bad_config, bad_folder = configs[0], configs[-1]
   for config in (bad_config, bad_folder):
-    cells.folder(config).mkdir(parents=True)
-  (cells.folder(bad_config) / 'config.json').write_text('not JSON')
-  (cells.folder(bad_folder) / 'tensorboard').write_text('a file where a folder should be')
+    status.folder(config).mkdir(parents=True)
+  (status.folder(bad_config) / 'config.json').write_text('not JSON')
+  (status.folder(bad_folder) / 'tensorboard').write_text('a file where a folder should be')
   both = [start(grid, results, '--jobs=1', log=log) for log in 'ab']
   assert [process.wait(120) for process in both] == [1, 1]
   good = configs[1:-1]
@@ -249,9 +250,9 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
     assert "config.json is not a run's config" in reasons[bad_config.name]
     assert 'Error: ' in reasons[bad_folder.name]
     for config in (bad_config, bad_folder):
-      assert f'({cells.log_path(config)})' in reasons[config.name]
-  assert 'Traceback' not in cells.log_path(bad_config).read_text()
-  assert 'Traceback' in cells.log_path(bad_folder).read_text()
+      assert f'({status.log_path(config)})' in reasons[config.name]
+  assert 'Traceback' not in status.log_path(bad_config).read_text()
+  assert 'Traceback' in status.log_path(bad_folder).read_text()
 
 
 def test_a_dry_run_lists_the_cells_and_writes_nothing(grid, tmp_path, capsys):

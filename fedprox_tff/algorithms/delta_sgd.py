@@ -13,9 +13,9 @@ branch is left out. The authors' code also lets eta grow before the first step, 
 
 from typing import Any
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def delta_sgd(*, gamma: float = 2.0, delta: float = 0.1, initial_learning_rate: float = 0.2) -> Algorithm:
@@ -32,13 +32,13 @@ def delta_sgd(*, gamma: float = 2.0, delta: float = 0.1, initial_learning_rate: 
 
   def step(gradient: Weights, local: Local, hparams: Hparams) -> tuple[Weights, Any]:
     previous, eta, theta = local.scratch
-    moved = tensors.norm(tree.sub(local.weights, previous))
-    turned = tensors.norm(tree.sub(gradient, local.gradient_of(previous)))
-    growth = tensors.sqrt(1 + hparams['delta'] * theta) * eta
-    bound = tensors.where(moved * turned > 0, hparams['gamma'] * tensors.divide(moved, 2 * turned), growth)
+    moved = tree.norm(tree.sub(local.weights, previous))
+    turned = tree.norm(tree.sub(gradient, local.gradient_of(previous)))
+    growth = tree.sqrt(1 + hparams['delta'] * theta) * eta
+    bound = tree.where(moved * turned > 0, hparams['gamma'] * tree.divide(moved, 2 * turned), growth)
     first = local.num_steps < 1
-    new_eta = tensors.where(first, eta, tensors.minimum(bound, growth))
-    new_theta = tensors.where(first, theta, tensors.divide(new_eta, eta))
+    new_eta = tree.where(first, eta, tree.minimum(bound, growth))
+    new_theta = tree.where(first, theta, tree.divide(new_eta, eta))
     return tree.scale(new_eta, gradient), (local.weights, new_eta, new_theta)
 
   return Algorithm(

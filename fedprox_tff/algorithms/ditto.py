@@ -13,9 +13,9 @@ without replacement; --sampling=proportional is with replacement.
 
 from typing import Any
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def ditto(*, personal_strength: float = 1.0) -> Algorithm:

@@ -10,10 +10,10 @@ The released code does otherwise: it halves both coefficients, clips gradients a
 before each step, so that its second term is always zero. The defaults of mu and nu are its own.
 """
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
 from fedprox_tff.algorithms.fedprox import fedprox
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def dualprox(*, mu: float = 0.01, step_penalty: float = 0.1) -> Algorithm:

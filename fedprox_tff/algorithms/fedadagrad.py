@@ -6,9 +6,9 @@
 Defaults as FedAdam's, but beta_1 = 0, as in the paper's experiments.
 """
 
-from fedprox_tff import tensors
 from fedprox_tff.algorithms.base import Algorithm, Share
 from fedprox_tff.algorithms.fedopt import Form, fedopt, papers_root
+from fedprox_tff.core import tree
 
 _TFFS_INITIAL_V = 0.1
 
@@ -29,7 +29,7 @@ def fedadagrad(
   return fedopt(
     'fedadagrad',
     accumulate=lambda v, squared, hparams: v + squared,
-    precondition=papers_root if papers else lambda v, rounds, hparams: tensors.sqrt(v + hparams['tau']),
+    precondition=papers_root if papers else lambda v, rounds, hparams: tree.sqrt(v + hparams['tau']),
     initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _TFFS_INITIAL_V,
     server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'tau': tau},
   )

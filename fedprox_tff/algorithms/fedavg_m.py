@@ -11,9 +11,9 @@ eta K_k: with 1, the default, it is eta K where all take K steps, which averages
 uniform. beta = 0.1 is fedtorch's (as FedAVGM), which does not divide by eta K_k; the paper's value was not to be read.
 """
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server, Share
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedavg_m(*, beta: Share = 0.1, server_learning_rate: float = 1.0) -> Algorithm:
@@ -29,8 +29,8 @@ def fedavg_m(*, beta: Share = 0.1, server_learning_rate: float = 1.0) -> Algorit
     return tree.add(tree.scale(beta, gradient), tree.scale(1 - beta, local.message))
 
   def finish(local: Local, hparams: Hparams) -> Report:
-    length = hparams['learning_rate'] * tensors.as_float(local.num_steps)
-    return Report(tree.scale(tensors.divide(1.0, length), tree.sub(local.anchor, local.weights)), extra=length)
+    length = hparams['learning_rate'] * tree.as_float(local.num_steps)
+    return Report(tree.scale(tree.divide(1.0, length), tree.sub(local.anchor, local.weights)), extra=length)
 
   def start_server(weights: Weights) -> Server:
     return Server(weights, message=tree.zeros_like(weights))

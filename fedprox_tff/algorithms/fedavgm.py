@@ -10,9 +10,9 @@ Not damped: v settles at D / (1 - beta). beta = 0.9 is the common choice of thei
 Cheng et al.'s FedAvg-M, which fedtorch calls FedAVGM, is another method: `fedavg_m`.
 """
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, Share
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedavgm(*, server_momentum: Share = 0.9, nesterov: bool = False, server_learning_rate: float = 1.0) -> Algorithm:

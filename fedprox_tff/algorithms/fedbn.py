@@ -8,9 +8,9 @@ model is the server's weights with the client's layers in them; what stands for 
 leaves open: here the initial layers do.
 """
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedbn() -> Algorithm:

@@ -9,10 +9,10 @@ The paper samples clients anew for the second communication; the authors' code t
 the FedProx paper compares with it.
 """
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Server
 from fedprox_tff.algorithms.fedprox import fedprox
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def feddane(*, mu: float = 0.0) -> Algorithm:

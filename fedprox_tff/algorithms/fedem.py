@@ -16,8 +16,8 @@ from typing import Annotated
 
 import numpy as np
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.core import tree
 
 
 def fedem(*, num_components: Annotated[int, (1, None)] = 3) -> Algorithm:
@@ -30,8 +30,8 @@ def fedem(*, num_components: Annotated[int, (1, None)] = 3) -> Algorithm:
   def start(local: Local, hparams: Hparams) -> Local:
     del hparams
     (pi,) = local.state
-    q = tensors.softmax(tensors.log(pi) - local.losses_of(local.anchor))
-    return local._replace(example_weights=q, constants=(tensors.mean_of_rows(q),))
+    q = tree.softmax(tree.log(pi) - local.losses_of(local.anchor))
+    return local._replace(example_weights=q, constants=(tree.mean_of_rows(q),))
 
   def finish(local: Local, hparams: Hparams) -> Report:
     del hparams

@@ -14,10 +14,10 @@ clipping and weight decay are not part of the method, and not here.
 
 from typing import Literal
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.backbones import Backbone, build_backbone
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedexp(
@@ -36,14 +36,14 @@ def fedexp(
 
   def finish(local: Local, hparams: Hparams) -> Report:
     report = base.finish(local, hparams)
-    return report._replace(extra=tensors.squared_norm(report.update))
+    return report._replace(extra=tree.squared_norm(report.update))
 
   def start_server(weights: Weights) -> Server:
     return base.start_server(weights)._replace(kept=tree.zeros_like(weights))
 
   def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
-    ratio = report.extra / (2 * (tensors.squared_norm(report.update) + hparams['epsilon']))
-    step = tree.scale(tensors.maximum(1.0, ratio), report.update)
+    ratio = report.extra / (2 * (tree.squared_norm(report.update) + hparams['epsilon']))
+    step = tree.scale(tree.maximum(1.0, ratio), report.update)
     return server._replace(weights=tree.sub(server.weights, step), kept=step)
 
   def evaluated(server: Server) -> Weights:

@@ -9,9 +9,9 @@ nu = 0 or beta = 0 is FedAvg, nu = 1 damped momentum, FedAvgM with lr (1 - beta)
 fedtorch, where the rule and beta = nu = 0.9 are read from, weighs by n_k: --weighting=examples.
 """
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, Share
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedgm(*, server_momentum: Share = 0.9, nu: Share = 0.9, server_learning_rate: float = 1.0) -> Algorithm:

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.core import tree
 
 
 def fedinit(*, relaxation: float = 0.1, fedinit_average: Literal['models', 'steps'] = 'models') -> Algorithm:

@@ -14,9 +14,9 @@ the last step of the server for all clients instead, and other indices and norms
 
 import numpy as np
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedlesam(*, rho: float = 0.1) -> Algorithm:
@@ -29,7 +29,7 @@ def fedlesam(*, rho: float = 0.1) -> Algorithm:
   def start(local: Local, hparams: Hparams) -> Local:
     received_last, has_taken_part = local.state
     back = tree.sub(received_last, local.anchor)
-    length = tensors.divide(hparams['rho'] * has_taken_part, tensors.norm(back))
+    length = tree.divide(hparams['rho'] * has_taken_part, tree.norm(back))
     return local._replace(constants=tree.scale(length, back))
 
   def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:

@@ -12,10 +12,10 @@ annealing is that of lr lambda, by a learning rate that decays over the rounds: 
 
 from typing import Literal
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.backbones import Backbone, build_backbone
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fednar(
@@ -42,7 +42,7 @@ def fednar(
   def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
     decay = tree.scale(hparams['weight_decay'], local.weights)
     u = tree.add(base.direction(gradient, local, hparams), decay)
-    return tree.scale(tensors.minimum(1.0, hparams['max_norm'] / tensors.norm(u)), u)
+    return tree.scale(tree.minimum(1.0, hparams['max_norm'] / tree.norm(u)), u)
 
   return base._replace(
     name='fednar',

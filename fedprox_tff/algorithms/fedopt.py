@@ -13,9 +13,9 @@ optimizers instead, with tau their epsilon: Adam's and Yogi's first steps are co
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 Form = Literal['paper', 'tff']
 
@@ -43,7 +43,7 @@ def fedopt(
 
   def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
     m, v, rounds = server.kept
-    v = tuple(tensors.where(rounds < 1, initial_v(hparams), x) for x in v)
+    v = tuple(tree.where(rounds < 1, initial_v(hparams), x) for x in v)
     m = tree.add(tree.scale(hparams['beta_1'], m), tree.scale(1 - hparams['beta_1'], report.update))
     v = tuple(accumulate(x, d * d, hparams) for x, d in zip(v, report.update, strict=True))
     step = tuple(x / precondition(y, rounds + 1, hparams) for x, y in zip(m, v, strict=True))
@@ -56,10 +56,10 @@ def fedopt(
 def papers_root(v: Any, rounds: Any, hparams: Hparams) -> Any:
   """Returns sqrt(v) + tau."""
   del rounds
-  return tensors.sqrt(v) + hparams['tau']
+  return tree.sqrt(v) + hparams['tau']
 
 
 def unbiased_root(v: Any, rounds: Any, hparams: Hparams) -> Any:
   """Returns (sqrt(v) + tau) over the correction of the biases of m and v, as TFF's Adam and Yogi have it."""
-  correction = tensors.sqrt(1 - hparams['beta_2'] ** rounds) / (1 - hparams['beta_1'] ** rounds)
-  return (tensors.sqrt(v) + hparams['tau']) / correction
+  correction = tree.sqrt(1 - hparams['beta_2'] ** rounds) / (1 - hparams['beta_1'] ** rounds)
+  return (tree.sqrt(v) + hparams['tau']) / correction

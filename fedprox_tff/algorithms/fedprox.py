@@ -11,10 +11,10 @@ mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away
 both.
 """
 
-from fedprox_tff import tree
-from fedprox_tff.adaptive_mu import ADAPTIVE, adaptive_mu
+from fedprox_tff.algorithms.adaptive_mu import ADAPTIVE, adaptive_mu
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def fedprox(*, mu: float | str = 1.0, initial_mu: float = 0.0) -> Algorithm:

@@ -16,9 +16,9 @@ that are sampled are averaged; here the others rest. The code also has weight de
 
 from typing import Any
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def pfedme(*, personal_strength: float = 15.0, personal_learning_rate: float = 0.09, inner_steps: int = 5) -> Algorithm:

@@ -19,9 +19,9 @@ from typing import Annotated
 
 import numpy as np
 
-from fedprox_tff import streams, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import streams, tree
+from fedprox_tff.core.tree import Weights
 
 
 def scaffnew(*, communication_probability: Annotated[float, (1e-6, 1)] = 0.1) -> Algorithm:

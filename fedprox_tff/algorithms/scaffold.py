@@ -16,9 +16,9 @@ needs plain SGD.
 
 from typing import Literal
 
-from fedprox_tff import tensors, tree
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
-from fedprox_tff.tree import Weights
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 
 
 def scaffold(*, scaffold_option: Literal[1, 2] = 2) -> Algorithm:
@@ -38,7 +38,7 @@ def scaffold(*, scaffold_option: Literal[1, 2] = 2) -> Algorithm:
     if scaffold_option == 1:
       new = local.full_gradient_of(local.anchor)
     else:
-      per_step = tensors.divide(1.0, hparams['learning_rate'] * tensors.as_float(local.num_steps))
+      per_step = tree.divide(1.0, hparams['learning_rate'] * tree.as_float(local.num_steps))
       new = tree.add(tree.sub(local.state, local.message), tree.scale(per_step, update))
     return Report(update, sums=tree.sub(new, local.state), state=new)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedprox_tff.errors import DataError
+from fedprox_tff.core.errors import DataError
 
 __all__ = [
   'ALIGNMENT',

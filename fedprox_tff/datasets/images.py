@@ -8,8 +8,8 @@ training and test images alike, on the raw scale of the file (MNIST: 0 to 255). 
 
 import numpy as np
 
-from fedprox_tff import partitions, streams
-from fedprox_tff.datasets import base
+from fedprox_tff.core import streams
+from fedprox_tff.datasets import base, partitions
 
 
 def federate(

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
-from fedprox_tff.errors import DataError
 
 KEYS = ('users', 'num_samples', 'user_data')
 

@@ -14,7 +14,7 @@ import tempfile
 
 import numpy as np
 
-from fedprox_tff.errors import DataError
+from fedprox_tff.core.errors import DataError
 
 VARIABLE = 'FEDPROX_DATA_DIR'
 NPZ = 'mnist.npz'

@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
-from fedprox_tff.errors import DataError
 
 NUM_FEATURES = 60
 NUM_CLASSES = 10

@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, gradient_direction, start_at_anchor
+from fedprox_tff.core import tree
 from fedprox_tff.federated.payloads import without_steps
 
 

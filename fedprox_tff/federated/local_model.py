@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedprox_tff.core.tree import Weights
 from fedprox_tff.models.base import Model
-from fedprox_tff.tree import Weights
 
 TffModel = tff.learning.models.FunctionalModel | Callable[[], tff.learning.models.VariableModel]
 

@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms.base import Algorithm, Local, Report
+from fedprox_tff.core import tree
+from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.payloads import BLOCK
-from fedprox_tff.tree import Weights
 
 _CHUNK = 1024  # examples at a time of passes over all of them: bounds the memory of a network's activations
 _LARGE = 256  # numbers in an array from which on it matters how XLA writes it

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedprox_tff import streams
-from fedprox_tff.federated.client_values import OnDemand
+from fedprox_tff.core import streams
+from fedprox_tff.federated.runtimes.client_values import OnDemand
 
 BLOCK = 256  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
 _SMALLEST_SIZE = 4  # batches

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedprox_tff.tree import Weights
+from fedprox_tff.core.tree import Weights
 
 
 class Model(NamedTuple):

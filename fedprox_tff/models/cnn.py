@@ -7,7 +7,7 @@ with a ReLU, and the output layer: 1,663,370 parameters on MNIST, which fixes th
 
 import numpy as np
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
 from fedprox_tff.models.base import Model, glorot_uniform
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
 from fedprox_tff.models.base import Model, glorot_uniform
 
 _MAX_ROWS = 16  # classes up to which a local step takes row after row: half the time of one product of matrices for 10

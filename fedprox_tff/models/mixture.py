@@ -11,7 +11,7 @@ Its logits are log p. The models' weights are one tuple, one model after another
 import math
 from collections.abc import Callable
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
 from fedprox_tff.models.base import Model
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
 from fedprox_tff.models.base import Model, glorot_uniform
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import bands
+from analysis.numbers import bands
 
 VALUES = pd.DataFrame([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]])  # mean 3, variance ((2)^2 + 1 + 3^2) / 2 = 7
 

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import arguments, comparisons, dots, plot, ranking, table
-from fedprox_tff import grids
-from fedprox_tff.config import Config
-from fedprox_tff.errors import UserError
+from analysis import arguments, plot, table
+from analysis.draw import dots
+from analysis.numbers import ranking
+from analysis.read import comparisons
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.sweeps import grids
 
 GRID = """
 title = 'three methods'

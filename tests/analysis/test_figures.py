@@ -3,21 +3,22 @@
 
 import pytest
 
-from analysis import arguments, cells
-from analysis.figures import FIGURES, VARIANCE
-from fedprox_tff import grids
+from analysis import arguments
+from analysis.read import figure_runs
+from analysis.read.figures import FIGURES, VARIANCE
+from fedprox_tff.sweeps import grids
 
 SEEDS = 5
 
 
 def differing(cell, config):
-  return set(cell.config.differences(config.as_dict())) - cells.FREE
+  return set(cell.config.differences(config.as_dict())) - figure_runs.FREE
 
 
 @pytest.mark.parametrize('name', FIGURES)
 def test_grids_make_the_runs_of_all_curves(name):
   figure = FIGURES[name]
-  for cell in cells.cells_of(figure):
+  for cell in figure_runs.cells_of(figure):
     configs = [grid_cell.config for grid_cell in grids.read(grids.find(figure.grid_of(cell.column))).cells]
     matching = [config for config in configs if not differing(cell, config)]
     assert sorted(config.seed for config in matching) == list(range(SEEDS)), str(cell)
@@ -30,7 +31,7 @@ def test_grids_make_the_runs_of_all_curves(name):
 def test_each_run_of_a_grid_is_in_a_figure():
   made = {}
   for figure in FIGURES.values():
-    for cell in cells.cells_of(figure):
+    for cell in figure_runs.cells_of(figure):
       made.setdefault(figure.grid_of(cell.column), []).append(cell)
   files = {path.stem for path in grids.FOLDER.glob('*.toml')}
   assert files - arguments.COMPARISONS.keys() == made.keys()
@@ -60,5 +61,5 @@ def test_panels_and_curves_are_those_of_the_paper(name, panels, curves):
 
 
 def test_adverse_starts_are_those_of_the_paper():
-  adaptive = [cell.config for cell in cells.cells_of(FIGURES['figure11']) if cell.config.mu == 'adaptive']
+  adaptive = [cell.config for cell in figure_runs.cells_of(FIGURES['figure11']) if cell.config.mu == 'adaptive']
   assert [(config.synthetic_iid, config.initial_mu) for config in adaptive] == [(True, 1.0)] + 3 * [(False, 0.0)]

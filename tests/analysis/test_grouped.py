@@ -4,8 +4,10 @@
 import pytest
 from made_runs import FEDAVG, csv_of
 
-from analysis import grid, grouped, load, plot
-from fedprox_tff.errors import UserError
+from analysis import plot
+from analysis.draw import grouped, panels
+from analysis.read.runs import load_runs
+from fedprox_tff.core.errors import UserError
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def runs(make_run):
 
 
 def sheet_of(runs, **arguments):
-  return grouped.sheet_of(load.load_runs(runs), **{'x': 'round_num', 'y': 'test/accuracy', **arguments})
+  return grouped.sheet_of(load_runs(runs), **{'x': 'round_num', 'y': 'test/accuracy', **arguments})
 
 
 def test_rows_columns_and_hue(runs):
@@ -106,7 +108,7 @@ def test_the_command_line(runs, tmp_path, capsys):
 
 def test_curves_are_drawn_over_their_own_x(runs):
   sheet = sheet_of(runs, x='train/loss', hue=['mu'], col='stragglers')
-  figure = grid.draw(sheet, 'std')
+  figure = panels.draw(sheet, 'std')
   assert [axes.get_xlabel() for axes in figure.axes] == ['Training loss'] * 2
   assert figure.axes[0].lines[0].get_xdata().tolist() == [2.0, 1.5, 1.0]
   assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()

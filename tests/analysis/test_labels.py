@@ -4,7 +4,7 @@
 import pytest
 from made_runs import CONFIG, FEDAVG
 
-from analysis.labels import legend_and_caption, say
+from analysis.draw.labels import legend_and_caption, say
 
 
 def describe(*differences):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from made_runs import CONFIG, FEDAVG, csv_text
 
-from analysis import curves, load, looks, plot
-from fedprox_tff.errors import UserError
+from analysis import plot
+from analysis.draw import curves, looks
+from fedprox_tff.core.errors import UserError
 
 PLOT = pathlib.Path(plot.__file__)
 
 
 def draw(*runs):
-  return curves.draw(load.load_runs(runs))
+  return curves.draw(runs.load_runs(runs))
 
 
 def test_curves_are_the_evaluated_rounds(make_run):

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import digits
-from fedprox_tff.errors import DataError
 
 
 def test_digits_are_the_1797_of_scikit_learn_standardised():

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import leaf
-from fedprox_tff.errors import DataError
 
 
 def record(**users):

@@ -11,8 +11,8 @@ import types
 import numpy as np
 import pytest
 
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import mnist_files
-from fedprox_tff.errors import DataError
 
 RNG = np.random.default_rng(0)
 X_TRAIN, X_TEST = (RNG.integers(0, 256, (n, 28, 28)).astype(np.uint8) for n in (7, 3))

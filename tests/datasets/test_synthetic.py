@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fedprox_tff import streams
+from fedprox_tff.core import streams
+from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import synthetic
-from fedprox_tff.errors import DataError
 
 VARIANCES = np.arange(1, 61) ** -1.2
 PUBLISHED = os.path.join(

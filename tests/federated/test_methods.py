@@ -15,10 +15,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff import tree
 from fedprox_tff.algorithms import ALGORITHMS, fedavg
 from fedprox_tff.algorithms.base import Local
-from fedprox_tff.config import Config
+from fedprox_tff.config.record import Config
+from fedprox_tff.core import tree
 from fedprox_tff.federated.payloads import BLOCK, client_payload
 from fedprox_tff.federated.process import build_process
 from tests import problems

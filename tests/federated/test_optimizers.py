@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from fedprox_tff import optimizers
 from fedprox_tff.algorithms import fedprox
+from fedprox_tff.config import optimizers
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic

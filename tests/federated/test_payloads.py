@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedprox_tff.federated.client_values import OnDemand
 from fedprox_tff.federated.payloads import BLOCK, batch_order, client_payload, padded_batches, without_steps
+from fedprox_tff.federated.runtimes.client_values import OnDemand
 
 
 def examples(n):

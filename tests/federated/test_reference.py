@@ -6,11 +6,11 @@ import pytest
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedprox
-from fedprox_tff.cohort import sample_cohort
 from fedprox_tff.datasets import digits
 from fedprox_tff.federated.payloads import batch_order, client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
+from fedprox_tff.training.cohort import sample_cohort
 
 ROUNDS, SEED, EPOCHS, BATCH, LEARNING_RATE = 4, 3, 5, 10, 0.03
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers of a figure's curves: test accuracy over seeds, and the differences to the first curve, seed by seed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.arguments import plain
+from analysis.numbers import bands
+from analysis.read.figure_runs import Cell, measured
+from analysis.read.figures import ACCURACY, Figure
+
+LAST = 10
+# Of a run's test accuracies, by round.
+SCORES: dict[str, Callable[[pd.Series], float]] = {
+  'final': lambda accuracies: accuracies.iloc[-1],
+  'best': lambda accuracies: accuracies.max(),
+  'last_ten': lambda accuracies: accuracies.tail(LAST).mean(skipna=False),
+}
+
+
+def scores_of(cell: Cell) -> pd.DataFrame:
+  """Returns a row for each seed, a column for each of SCORES."""
+  accuracies = {seed: measured(frame, ACCURACY) for seed, frame in cell.runs.items()}
+  return pd.DataFrame({name: {s: score(a) for s, a in accuracies.items()} for name, score in SCORES.items()})
+
+
+def score_table(cells: Sequence[Cell]) -> pd.DataFrame:
+  """Returns a row for each cell: mean and deviation of each score, and of its difference to the first curve's.
+
+  `<score>_diff_*` are the mean, the deviation, and the ends of the 95 % interval of the differences between runs that
+  have the same seed, of which there are `pairs`. Shares, not percent; NaN where there is nothing.
+  """
+  scores = [scores_of(cell) for cell in cells]
+  rows = []
+  for cell, mine in zip(cells, scores, strict=True):
+    baseline = baseline_of(cell, cells)
+    row = {'panel': cell.panel, 'curve': plain(cell.curve.label), 'seeds': len(mine)}
+    row |= {f'{name}_{key}': value for name in SCORES for key, value in _summary(mine[name]).items()}
+    if baseline is not cell:
+      differences = (mine - scores[cells.index(baseline)]).dropna(how='all')
+      row['pairs'] = len(differences)
+      for name in SCORES:
+        row |= {f'{name}_diff_{key}': value for key, value in _summary(differences[name], interval=True).items()}
+    rows.append(row)
+  return pd.DataFrame(rows)
+
+
+def baseline_of(cell: Cell, cells: Sequence[Cell]) -> Cell:
+  """Returns the first curve of a cell's panel that trains the same model."""
+  panel = (other for other in cells if other.column == cell.column and other.row == cell.row)
+  return next(other for other in panel if other.config.model == cell.config.model)
+
+
+def curve_table(figure: Figure, cells: Sequence[Cell]) -> pd.DataFrame:
+  """Returns mean and deviation over seeds of a figure's curves: a row for each round, and five lines of headings.
+
+  `pandas.read_csv(file, header=[0, 1, 2, 3, 4], index_col=0)` reads it.
+  """
+  columns = {}
+  for cell in cells:
+    for y in dict.fromkeys(row.y for row in figure.rows):
+      values = cell.values(y)
+      if not values.empty:
+        heading = cell.panel, plain(cell.curve.label), f'{values.shape[1]} seeds', y
+        columns[*heading, 'mean'] = values.mean(axis=1, skipna=False)
+        columns[*heading, 'std'] = values.std(axis=1, skipna=False)
+  names = ['panel', 'curve', 'seeds', 'quantity', 'round_num']
+  return pd.concat(columns, axis=1, names=names).sort_index().rename_axis(None)
+
+
+def _summary(values: pd.Series, *, interval: bool = False) -> dict[str, float]:
+  with np.errstate(all='ignore'):
+    summary = {'mean': values.mean(skipna=False), 'std': values.std(skipna=False)} if len(values) else {}
+  summary = {'mean': np.nan, 'std': np.nan} | summary
+  if interval:
+    half = summary['std'] * bands.t_factor(len(values)) if len(values) > 1 else np.nan
+    summary |= {'low': summary['mean'] - half, 'high': summary['mean'] + half}
+  return summary

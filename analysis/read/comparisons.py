@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparisons of methods: the curves of a grid with a [search] and a [target], each with the value that it chose.
+
+The choice is made again from the search's runs, by the sweep's own rule. Runs are found by their config.json.
+"""
+
+import collections
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from analysis.arguments import plain
+from analysis.draw import labels
+from analysis.read import figure_runs, runs
+from analysis.read.figure_runs import Cell
+from analysis.read.figures import ACCURACY, LOSS, Column, Curve, Figure, Row
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.sweeps import grids, search
+from fedprox_tff.sweeps.grids import Grid
+from fedprox_tff.sweeps.search import Choice
+from fedprox_tff.sweeps.status import rounds_in
+
+
+class Comparison(NamedTuple):
+  """A grid's cells with their runs: a column of panels for each point of the grid, a curve for each method."""
+
+  name: str
+  target: float  # the test accuracy that counts rounds
+  rounds: int
+  figure: Figure
+  cells: list[Cell]
+  choices: list[Choice | None]  # of each cell; None where the search has not ended
+
+  def panels(self) -> list[list[int]]:
+    """Returns the indices of each panel's cells."""
+    numbers = collections.defaultdict(list)
+    for i, cell in enumerate(self.cells):
+      numbers[cell.panel].append(i)
+    return list(numbers.values())
+
+
+def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, list[str]]:
+  """Returns the comparison that a grid describes, and what a reader should know of missing runs.
+
+  Raises:
+    UserError: If the grid is no comparison, or none of its searches has ended.
+  """
+  grid = grids.read(path, {'results_dir': str(results_dir)})
+  if not grid.trials or grid.target is None:
+    raise UserError(f'{path}: [search] and [target] are needed for a comparison of methods.')
+  makes = f'`bash experiments/sweep.sh {path.stem if path.parent == grids.FOLDER else path}`'
+  if not results_dir.is_dir():
+    raise UserError(f'{results_dir} does not exist; {makes} makes runs there.')
+  runs, notes = _Runs(results_dir), []
+  columns = {str(trial.point): _column(trial) for trial in grid.trials}
+  made, choices = [], []
+  for trial in grid.trials:
+    choice = search.choose(trial, runs.find)
+    config = choice.cells[0] if choice else trial.candidates[0]
+    cell = Cell(Row(ACCURACY), columns[str(trial.point)], Curve(trial.curve, {}), config)
+    if choice is None:
+      notes.append(f'missing: {plain(str(cell))}: its search has not ended')
+    for config in choice.cells if choice else ():
+      folder = runs.find(config)
+      if folder:
+        frame = runs.load_runs([folder])
+        cell.runs[config.seed] = frame[frame['round_num'] <= config.rounds]
+    made.append(cell)
+    choices.append(choice)
+  if not any(cell.runs for cell in made):
+    raise UserError(f'{results_dir}: no finished run of {path.stem} is in there; {makes} makes them.')
+  figure = _figure(grid, list(columns.values()))
+  for column in columns.values():
+    notes += figure_runs.check([cell for cell in made if cell.column is column], figure)
+  rounds = max(column.rounds for column in columns.values())
+  return Comparison(grid.name, grid.target, rounds, figure, made, choices), notes
+
+
+def filled(
+  paths: Sequence[pathlib.Path], results_dir: pathlib.Path
+) -> Iterator[tuple[pathlib.Path, Comparison, list[str]]]:
+  """Yields each comparison with its notes; of several, those that have no runs are named and passed over.
+
+  Raises:
+    UserError: If a lone comparison has no runs, or none of several has.
+  """
+  errors = []
+  for path in paths:
+    try:
+      yield path, *fill(path, results_dir)
+    except UserError as error:
+      errors.append(error)
+      if len(errors) == len(paths):
+        raise
+      print(f'{path.stem}: {error}', file=sys.stderr)
+
+
+class _Runs:
+  """The runs below a folder, wherever they lie and whatever their names."""
+
+  def __init__(self, results_dir: pathlib.Path):
+    self._runs = collections.defaultdict(list)
+    for path in runs.find_runs(results_dir):
+      try:
+        written = runs.read_config(path)
+      except UserError:
+        continue  # none that could be one of these
+      self._runs[written['algorithm'], written.get('seed')].append((path, written))
+
+  def find(self, config: Config) -> pathlib.Path | None:
+    """Returns the folder of the finished run of a config; None if there is none."""
+    for path, written in self._runs[config.algorithm, config.seed]:
+      if rounds_in(path) >= config.rounds and not config.differences(written):
+        return path
+    return None
+
+
+def _column(trial: search.Trial) -> Column:
+  config = trial.cells(trial.values[0])[0]
+  words = ', '.join(labels.say(config.as_dict(), key) for key in trial.point)
+  return Column(words[:1].upper() + words[1:], trial.point, config.rounds)
+
+
+def _figure(grid: Grid, columns: list[Column]) -> Figure:
+  curves = tuple(Curve(name, {}) for name in dict.fromkeys(trial.curve for trial in grid.trials))
+  return Figure(grid.title, (Row(ACCURACY), Row(LOSS)), tuple(columns), curves, grid.name)

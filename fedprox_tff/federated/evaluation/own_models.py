@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loss and accuracy of the clients' own models, each on its own client's examples.
+
+For methods that give a client a model of its own (FedBN, Ditto, pFedMe, FedEM). Client k is served by the weights
+`personal(w, s_k)`, of the server's weights w and the client's state s_k. A client that has never taken part has no
+state, and is served by w. Means are over clients weighted by their numbers of examples, which is the mean over
+examples.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedprox_tff.core.tree import Weights
+from fedprox_tff.datasets.base import Examples
+from fedprox_tff.federated.evaluation.global_model import (
+  CHUNK,
+  accuracy_p10,
+  count_by_client,
+  score_examples,
+)
+from fedprox_tff.models.base import Model
+
+_STATE_BYTES = 64 * 2**20  # of states in memory at a time: those of 1,000 clients may be gigabytes
+_ANY_ROWS = tf.TensorSpec([None], tf.int32)
+_ANY_SLICES = tf.TensorSpec([None, 3], tf.int32)
+
+State = Any  # a client's: a nested tuple of float32 arrays, in the same structure and shapes for all clients
+
+
+class PersonalEvaluation(NamedTuple):
+  """Means over examples and a percentile over clients, each client with the weights that serve it."""
+
+  loss: float  # cross-entropy, in nats
+  accuracy: float  # share of examples whose largest logit is their label's
+  accuracy_p10: float  # 10th percentile over clients of the accuracy on their own examples, unweighted
+
+
+def build_personal_evaluation(
+  model: Model, personal: Callable[[Weights, State], Weights], examples: Examples, offsets: np.ndarray
+) -> Callable[[Weights, Mapping[int, State]], PersonalEvaluation]:
+  """Returns a function from the server's weights and the clients' states to the `PersonalEvaluation` on `examples`.
+
+  The states are those of all clients that have ever taken part, by client index. They are read item by item, and only
+  where a client has examples. The mean of no examples is NaN, and so is the percentile of no clients.
+
+  Args:
+    model: The model.
+    personal: `(weights, state)` to the weights that serve a client, in TensorFlow operations.
+    examples: All clients' examples, one client after another; they stay on the device.
+    offsets: int [num_clients + 1]: client k's rows are offsets[k] to offsets[k + 1].
+  """
+  x, y = map(tf.convert_to_tensor, examples)
+  sizes = np.diff(offsets)
+
+  @tf.function
+  def score_own(weights, states, slices):
+    """Returns the sum of the losses and the number of right examples of each slice, float64 [slices, 2].
+
+    A slice (i, start, end) is the rows start to end of the client whose state is the i-th.
+    """
+    num_slices = tf.shape(slices)[0]
+    scores = tf.TensorArray(tf.float64, size=num_slices, element_shape=[2])
+    for s in tf.range(num_slices):
+      i, start, end = tf.unstack(slices[s])
+      own = personal(weights, tf.nest.map_structure(lambda stack, i=i: stack[i], states))
+      loss, correct = score_examples(model, own, x[start:end], y[start:end])
+      scores = scores.write(s, tf.stack([loss, tf.math.count_nonzero(correct, dtype=tf.float64)]))
+    return scores.stack()
+
+  @tf.function
+  def score_server(weights, rows):
+    """Returns the sum of the losses of some rows, and which of them are right, bool [rows]."""
+    loss = tf.constant(0.0, tf.float64)
+    num_chunks = (tf.size(rows) + CHUNK - 1) // CHUNK
+    correct = tf.TensorArray(tf.bool, size=num_chunks, infer_shape=False, element_shape=[None])
+    for chunk in tf.range(num_chunks):
+      chunk_rows = rows[chunk * CHUNK : (chunk + 1) * CHUNK]
+      chunk_loss, chunk_correct = score_examples(model, weights, tf.gather(x, chunk_rows), tf.gather(y, chunk_rows))
+      loss += chunk_loss
+      correct = correct.write(chunk, chunk_correct)
+    return loss, correct.concat()
+
+  def own_scores(weights: Weights, states: Mapping[int, State], clients: Sequence[int]) -> np.ndarray:
+    """Returns the sum of the losses and the number of right examples of each client, 0 of those not in `clients`."""
+    scores = np.zeros((len(sizes), 2))
+    for some, stacks in _chunks(states, clients):
+      slices = _slices(some, offsets)
+      # Traced for any number of clients: the last chunk is smaller, and there are more of them every round.
+      score = score_own.get_concrete_function(_specs(weights), _specs(stacks, any_length=True), _ANY_SLICES)
+      result = score(weights, tf.nest.map_structure(tf.convert_to_tensor, stacks), tf.convert_to_tensor(slices))
+      np.add.at(scores, np.array(some)[slices[:, 0]], result.numpy())
+    return scores
+
+  def server_scores(weights: Weights, served: np.ndarray) -> tuple[float, np.ndarray]:
+    """Returns the sum of the losses of the clients that `served` is true of, and each one's number of right ones."""
+    rows = np.flatnonzero(np.repeat(served, sizes)).astype(np.int32)
+    if not rows.size:
+      return 0.0, np.zeros(len(sizes))
+    score = score_server.get_concrete_function(_specs(weights), _ANY_ROWS)
+    loss, correct = score(weights, tf.convert_to_tensor(rows))
+    return float(loss), count_by_client(correct.numpy(), np.concatenate([[0], np.cumsum(np.where(served, sizes, 0))]))
+
+  def evaluate(weights: Weights, states: Mapping[int, State]) -> PersonalEvaluation:
+    num_examples = int(sizes.sum())
+    if not num_examples:
+      return PersonalEvaluation(math.nan, math.nan, math.nan)
+    weights = tuple(map(tf.convert_to_tensor, weights))
+    has_own = np.zeros(len(sizes), bool)
+    has_own[np.fromiter(states, np.int64, len(states))] = True  # `in` may read the state
+    losses, num_correct = own_scores(weights, states, np.flatnonzero(has_own & (sizes > 0)).tolist()).T
+    server_loss, server_correct = server_scores(weights, ~has_own)
+    num_correct = num_correct + server_correct
+    return PersonalEvaluation(
+      float(losses.sum() + server_loss) / num_examples,
+      float(num_correct.sum()) / num_examples,
+      accuracy_p10(num_correct, sizes),
+    )
+
+  return evaluate
+
+
+def _chunks(states: Mapping[int, State], clients: Sequence[int]) -> Iterator[tuple[Sequence[int], State]]:
+  """Yields the clients, as many at a time as fit into `_STATE_BYTES` or else one, with their states stacked."""
+  if not clients:
+    return
+  like = states[clients[0]]
+  num_bytes = sum(array.nbytes for array in tf.nest.flatten(like))
+  length = max(1, _STATE_BYTES // max(1, num_bytes))
+  for first in range(0, len(clients), length):
+    some = clients[first : first + length]
+    stacks = [np.empty((len(some), *array.shape), array.dtype) for array in tf.nest.flatten(like)]
+    for i, client in enumerate(some):
+      for stack, array in zip(stacks, tf.nest.flatten(states[client]), strict=True):
+        stack[i] = array
+    yield some, tf.nest.pack_sequence_as(like, stacks)
+
+
+def _slices(clients: Sequence[int], offsets: np.ndarray) -> np.ndarray:
+  """Returns the rows of the i-th client as (i, start, end), at most `CHUNK` of them in one: int32 [slices, 3]."""
+  bounds = [offsets[client : client + 2].tolist() for client in clients]
+  return np.array(
+    [(i, s, min(s + CHUNK, end)) for i, (start, end) in enumerate(bounds) for s in range(start, end, CHUNK)], np.int32
+  )
+
+
+def _specs(arrays: Any, *, any_length: bool = False) -> Any:
+  """Returns the shapes that a function is traced for, those of the arrays; with `any_length` any size of axis 0."""
+  return tf.nest.map_structure(
+    lambda array: tf.TensorSpec([None, *array.shape[1:]] if any_length else array.shape, array.dtype), arrays
+  )

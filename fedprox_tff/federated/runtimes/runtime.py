@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two places where a TFF computation can run: this process, or TFF's C++ worker beside it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.federated.runtimes.in_process import InProcessContext
+from fedprox_tff.federated.runtimes.worker import run_worker
+
+_DEVICES = {'cpu': '/CPU:0', 'gpu': '/GPU:0'}
+
+
+class Runtime(NamedTuple):
+  """The runtime in use."""
+
+  name: str
+  device: str  # TensorFlow's name of where this process computes, such as '/GPU:0'
+  worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
+
+
+@contextlib.contextmanager
+def use(name: str = 'in_process', *, device: str = 'cpu') -> Iterator[Runtime]:
+  """Makes TFF computations that are called in the block run in the runtime `name`, and cleans up after it.
+
+  Args:
+    name: 'in_process', TensorFlow in this process with XLA and GPUs, or 'worker', TFF's C++ worker.
+    device: 'cpu' or 'gpu', the first GPU that TensorFlow finds.
+
+  Raises:
+    UserError: If there is no such device.
+    RunFailedError: If the worker does not start.
+  """
+  _select_device(name, device)
+  place = _DEVICES[device]
+  if name == 'worker':
+    with run_worker() as (context, worker), tff.framework.get_context_stack().install(context):
+      yield Runtime(name, place, worker.memory_mb)
+  else:
+    context = InProcessContext(device=place)
+    with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):
+      yield Runtime(name, place, lambda: 0.0)
+
+
+def _select_device(runtime: str, device: str) -> None:
+  """Hides GPUs from TensorFlow, or makes sure that there is one; what is visible is where functions are placed."""
+  if device == 'cpu':
+    with contextlib.suppress(RuntimeError):  # TensorFlow has started already; its devices stay as they are
+      tf.config.set_visible_devices([], 'GPU')
+  elif runtime == 'worker':
+    raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
+  elif not tf.config.list_physical_devices('GPU'):
+    raise UserError(
+      '--device=gpu: TensorFlow finds no GPU here. The README (Machine) says how to install its CUDA libraries; '
+      'python -m fedprox_tff.doctor says what is missing.'
+    )

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who works on which cell: one small file per cell, on a disk that all sweeps of a folder share.
+
+    .claims/<cell>.<generation>    the cell's owner (node, process) and whether it runs, was released, or failed
+
+Claiming a cell is creating the file of its next generation with O_EXCL, which one process alone can. No file is removed
+or taken from its owner before the cell is done, so there is no moment at which two takers of a dead owner's cell could
+both succeed: whoever judged generation g to be dead can only try to create g + 1, once.
+
+An owner shows that it lives by touching its file. It is dead if its process is gone, which processes on its own node
+see at once, or if its file was not touched for a minute, which is what others see. All times are those of the disk's
+clock, so that machines need not agree about the time.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+import threading
+from typing import Literal
+
+from fedprox_tff.machine.processes import node, start_of
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+ATTEMPTS = 2  # of a cell, by one sweep, if the processes that ran it died
+
+State = Literal['running', 'released', 'failed']
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """The newest file of one cell."""
+
+  generation: int
+  modified: float  # by the disk's clock
+  state: State = 'running'
+  node: str = ''
+  pid: int = 0
+  started: int = 0  # when the process started, which tells it from a later one of the same number
+  attempt: int = 1
+  reason: str = ''  # of a failure
+
+
+class Claims:
+  """The claims in a folder, as a sweep sees them that began at `since`."""
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    *,
+    since: float | None = None,
+    heartbeat: float = HEARTBEAT_SECONDS,
+    stale: float = STALE_SECONDS,
+  ):
+    """Opens the folder.
+
+    Args:
+      folder: Where the claims are.
+      since: When the sweep began, by the disk's clock; failures before it are tried again. None: it begins now.
+      heartbeat: Seconds between two touches of a claim.
+      stale: Seconds without a touch after which an owner on another node is dead.
+    """
+    self.folder, self._heartbeat, self._stale = folder, heartbeat, stale
+    if since is None:
+      folder.mkdir(parents=True, exist_ok=True)
+      since = self._now()
+    self.since = since
+
+  def records(self) -> dict[str, Record]:
+    """Returns the newest record of each cell that has one."""
+    newest: dict[str, int] = {}
+    for name in os.listdir(self.folder) if self.folder.exists() else ():
+      cell, _, generation = name.rpartition('.')
+      if cell and generation.isdigit():
+        newest[cell] = max(newest.get(cell, 0), int(generation))
+    records = {cell: self._read(cell, generation) for cell, generation in newest.items()}
+    return {cell: record for cell, record in records.items() if record}
+
+  def is_held(self, record: Record | None) -> bool:
+    """Returns whether a living process works on the cell."""
+    if record is None or record.state != 'running':
+      return False
+    if record.node == node():
+      return start_of(record.pid) == record.started
+    return self._now() - record.modified < self._stale
+
+  def has_failed(self, record: Record | None) -> bool:
+    """Returns whether the cell failed since this sweep began, and so is not tried again."""
+    return record is not None and record.state == 'failed' and record.modified >= self.since
+
+  def acquire(self, cell: str) -> 'Claim | None':
+    """Claims a cell; returns None if another process has it, or if it has failed.
+
+    A cell whose owners died `ATTEMPTS` times since this sweep began, as they do when memory runs out, fails here.
+    """
+    record = self.records().get(cell)
+    if self.is_held(record) or self.has_failed(record):
+      return None
+    died = record is not None and record.state == 'running' and record.modified >= self.since
+    mine = Record(
+      generation=record.generation + 1 if record else 0,
+      modified=0.0,
+      node=node(),
+      pid=os.getpid(),
+      started=start_of(os.getpid()),
+      attempt=record.attempt + 1 if died else 1,
+    )
+    if mine.attempt > ATTEMPTS:
+      reason = f'its process died {ATTEMPTS} times, the last time without a word (was the memory enough?)'
+      self._create(cell, dataclasses.replace(mine, state='failed', reason=reason))
+      return None
+    return Claim(self, cell, mine, self._heartbeat) if self._create(cell, mine) else None
+
+  def path(self, cell: str, generation: int) -> pathlib.Path:
+    """Returns the file of a claim."""
+    return self.folder / f'{cell}.{generation}'
+
+  def _create(self, cell: str, record: Record) -> bool:
+    try:
+      file = os.open(self.path(cell, record.generation), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+      return False
+    with os.fdopen(file, 'w') as stream:
+      stream.write(to_json(record))
+    return True
+
+  def _read(self, cell: str, generation: int) -> Record | None:
+    """Returns a record; None if the cell was done just now, and one of nobody's if its owner has not written it yet."""
+    try:
+      with self.path(cell, generation).open() as stream:  # opened, since NFS may answer a mere stat from its cache
+        modified = os.fstat(stream.fileno()).st_mtime
+        try:
+          values = json.loads(stream.read())
+        except ValueError:
+          values = {}
+    except FileNotFoundError:
+      return None
+    return Record(generation=generation, modified=modified, **values)
+
+  def _now(self) -> float:
+    """Returns the time by the clock that stamps the claims."""
+    with tempfile.TemporaryFile(dir=self.folder) as stream:
+      os.utime(stream.fileno())
+      return os.fstat(stream.fileno()).st_mtime
+
+
+class Claim:
+  """A cell of this process; touched by a thread until it is given up in one of three ways."""
+
+  def __init__(self, claims: Claims, cell: str, record: Record, heartbeat: float):
+    self._claims, self._cell, self._record, self._heartbeat = claims, cell, record, heartbeat
+    self._path = claims.path(cell, record.generation)
+    self._end = threading.Event()
+    self.is_lost = False  # to one who took this process for dead: it was suspended, or cut off from the disk
+    self._thread = threading.Thread(target=self._beat, name=f'claim of {cell}', daemon=True)
+    self._thread.start()
+
+  def finish(self) -> None:
+    """The cell is done: nobody needs its claims any more."""
+    self._stop()
+    for generation in range(self._record.generation + 1):
+      self._claims.path(self._cell, generation).unlink(missing_ok=True)
+
+  def release(self) -> None:
+    """The cell is left as it is; anybody may go on with it."""
+    self._leave('released', '')
+
+  def fail(self, reason: str) -> None:
+    """The cell failed: sweeps that have begun leave it alone, those to come try again."""
+    self._leave('failed', reason)
+
+  def _leave(self, state: State, reason: str) -> None:
+    self._stop()
+    temporary = self._path.with_name(f'.{self._path.name}')
+    temporary.write_text(to_json(dataclasses.replace(self._record, state=state, reason=reason)))
+    temporary.rename(self._path)
+
+  def _stop(self) -> None:
+    self._end.set()
+    self._thread.join()
+
+  def _beat(self) -> None:
+    while not self._end.wait(self._heartbeat):
+      try:
+        os.utime(self._path)
+      except FileNotFoundError:
+        self.is_lost = True
+      except OSError:
+        continue  # the disk is away for a while
+      self.is_lost |= self._claims.path(self._cell, self._record.generation + 1).exists()
+
+
+def to_json(record: Record) -> str:
+  """Returns what a claim's file says."""
+  values = dataclasses.asdict(record)
+  return json.dumps({key: value for key, value in values.items() if key not in ('generation', 'modified')})

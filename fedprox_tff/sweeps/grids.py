@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grids of runs as TOML files: experiments/grids/figure1_mnist.toml.
+
+    title = 'one line'
+    [base]     flags of `fedprox_tff.run` that all cells share
+    [grid]     flags with lists of values: the cells are their product
+    [[curve]]  a name and flags: alternatives, each multiplied with the grid; they overrule [base]
+    [search]   a flag whose value is searched for before the cells are run: see `search`
+    [target]   accuracy: figures and tables say in which round runs reach it
+
+A cell is a `Config`. Everything in a file is checked before a sweep's first run.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fedprox_tff.config.record import Config, parameters
+from fedprox_tff.config.values import parse
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.datasets import DATASETS
+from fedprox_tff.sweeps import grid_checks, search
+from fedprox_tff.sweeps.search import Trial
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments' / 'grids'
+
+_NAME_BYTES = 240  # of 255 that a folder's name may have; claims append to it
+
+
+class Cell(NamedTuple):
+  """One run of a grid."""
+
+  grid: str  # the file's name without .toml
+  curve: str  # the [[curve]]'s name, empty in a grid without curves
+  config: Config
+
+
+class Grid(NamedTuple):
+  """What a file describes."""
+
+  name: str
+  title: str
+  cells: list[Cell]  # those that no search decides
+  trials: Sequence[Trial] = ()
+  target: float | None = None  # a test accuracy
+
+  @property
+  def num_cells(self) -> int:
+    """How many runs there will be, those of the search included."""
+    return len(self.cells) + sum(len(trial.values) + len(trial.seeds) for trial in self.trials)
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+  """Refuses flags that cannot replace what a grid says.
+
+  Raises:
+    UserError: If there is one, or if its value is not allowed.
+  """
+  for key, value in overrides.items():
+    if key in grid_checks.NOT_OF_A_CELL and key != 'results_dir':
+      raise UserError(f'--{key}: not for a sweep: {grid_checks.NOT_OF_A_CELL[key]}.')
+    parse(grid_checks.FIELDS[key], value)
+
+
+def find(text: str) -> pathlib.Path:
+  """Returns the file of a grid that is given as a path, or by its name in experiments/grids.
+
+  Raises:
+    UserError: If there is none.
+  """
+  for path in (pathlib.Path(text), FOLDER / f'{text}.toml', FOLDER / text):
+    if path.is_file():
+      return path
+  names = ', '.join(sorted(path.stem for path in FOLDER.glob('*.toml')))
+  raise UserError(f'{text}: no such grid; a TOML file is needed, or one of {names}.')
+
+
+def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid:
+  """Returns the grid in a file.
+
+  Args:
+    path: The file.
+    overrides: Flags that replace what the file says of them; a data folder only where the data set has one.
+
+  Raises:
+    UserError: If anything in it is not allowed; the message names the file, the key and what is allowed.
+  """
+  overrides = overrides or {}
+  try:
+    content = tomllib.loads(path.read_text())
+    grid_checks.check_sections(content)
+    curves = [grid_checks.curve(table, i) for i, table in enumerate(content.get('curve', []), start=1)] or [('', {})]
+    grid_checks.check_curves(content, [name for name, _ in curves])
+    searches = grid_checks.searches(content, curves)
+    grid = content.get('grid', {})
+    cells, trials = [], []
+    if searches is None:
+      cells = [
+        Cell(path.stem, name, _config({**content.get('base', {}), **point, **values}, overrides, name))
+        for name, values in curves
+        for point in _product(grid)
+      ]
+    else:
+      points = list(_product({key: values for key, values in grid.items() if key != 'seed'}))
+      for curve, found in zip(curves, searches, strict=True):
+        trials += search.trials(content, points, curve, found, overrides=overrides, config=_config)
+  except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UserError) as error:
+    raise UserError(f'{path}: {error}') from None
+  return Grid(path.stem, content.get('title', ''), cells, trials, content.get('target', {}).get('accuracy'))
+
+
+def merge(configs: Iterable[Config]) -> list[Config]:
+  """Returns each run once, in the order in which it appears first, with the rounds of the longest.
+
+  Raises:
+    UserError: If two different runs would share a folder.
+  """
+  runs: dict[str, Config] = {}
+  for config in configs:
+    earlier = runs.setdefault(config.name, config)
+    for key, value in config.as_dict().items():
+      if value != getattr(earlier, key) and key not in ('rounds', 'rounds_per_checkpoint'):
+        raise UserError(
+          f'{config.name}: cells with this name have --{key}={getattr(earlier, key)} and --{key}={value}; '
+          'only one of them fits into the folder: sweep them into separate ones with --results_dir.'
+        )
+    if config.rounds > earlier.rounds:  # it continues the shorter one
+      runs[config.name] = dataclasses.replace(earlier, rounds=config.rounds)
+  return list(runs.values())
+
+
+def _product(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+  for values in itertools.product(*grid.values()):
+    yield dict(zip(grid, values, strict=True))
+
+
+def _config(values: Mapping[str, Any], overrides: Mapping[str, Any], curve: str) -> Config:
+  values = {**values, **overrides}
+  if 'data_dir' in overrides and 'data_dir' not in parameters(DATASETS[values.get('dataset', Config.dataset)]):
+    del values['data_dir']  # one --data_dir for a sweep of MNIST and of generated data
+  try:
+    config = Config.from_flags(values)
+    if len(config.name.encode()) > _NAME_BYTES:
+      raise UserError(f'{config.name}: a folder cannot have so long a name; fewer values may differ from the defaults.')
+  except UserError as error:
+    raise UserError(f'[[curve]] {curve}: {error}' if curve else str(error)) from None
+  return config

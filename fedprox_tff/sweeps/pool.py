@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a sweep, and how many of them a machine bears."""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.machine.processes import node
+from fedprox_tff.sweeps.claims import Claims, Record
+
+_GIB = 2**30
+_PROCESS_BYTES = 1.5 * _GIB  # of one process with TensorFlow, TFF and MNIST after some dozens of cells
+_SYSTEM_BYTES = 1.0 * _GIB
+_BARREN = 3  # processes that ended without having claimed a cell, one after another: another one would, too
+
+
+def default_jobs(configs: Sequence[Config]) -> int:
+  """Returns how many processes this machine bears: one for each core, as memory allows; one if they share a GPU."""
+  if any(config.device == 'gpu' for config in configs):
+    return 1
+  fit = int((_memory_bytes() - _SYSTEM_BYTES) / _PROCESS_BYTES)
+  return max(1, min(len(os.sched_getaffinity(0)), fit, len(configs)))
+
+
+class Pool:
+  """Processes that work on one list of cells; each starts when it is needed and ends when no cell is free."""
+
+  def __init__(self, folder: pathlib.Path, configs: Sequence[Config], *, jobs: int, claims: Claims):
+    self._folder = folder / f'{time.strftime("%Y%m%d-%H%M%S")}-{socket.gethostname()}-{os.getpid()}'
+    self._folder.mkdir(parents=True)
+    self._session = self._folder / 'session.json'
+    self._claims = claims
+    self.offer(configs)
+    self._jobs, self._started, self._barren = jobs, 0, 0
+    self._processes: dict[int, subprocess.Popen] = {}  # those that run, by their number
+
+  def offer(self, configs: Sequence[Config]) -> None:
+    """Tells the processes, those at work too, what there is to do."""
+    session = {
+      **{'pid': os.getpid(), 'command': sys.orig_argv, 'claims': str(self._claims.folder), 'since': self._claims.since},
+      'cells': [config.as_dict() for config in configs],
+    }
+    temporary = self._session.with_suffix('.new')
+    temporary.write_text(json.dumps(session))
+    temporary.rename(self._session)  # none of them reads half of it
+
+  def tend(self, records: Mapping[str, Record], num_free: int) -> None:
+    """Buries the processes that ended and starts those that are needed.
+
+    Args:
+      records: The claims, to see which process has a cell.
+      num_free: How many cells nobody works on.
+
+    Raises:
+      RunFailedError: If processes end one after another without having claimed a cell.
+    """
+    mine = [record for record in records.values() if record.node == node()]
+    owners, busy = {record.pid for record in mine}, {record.pid for record in mine if record.state == 'running'}
+    for number, process in list(self._processes.items()):
+      if process.poll() is not None:
+        del self._processes[number]
+        self._barren = self._barren + 1 if process.returncode and process.pid not in owners else 0
+        if self._barren == _BARREN:
+          raise RunFailedError(f'the processes of the sweep end at once: {self._last_words(number)}')
+    idle = sum(process.pid not in busy for process in self._processes.values())  # they still import TensorFlow
+    for _ in range(min(self._jobs - len(self._processes), num_free - idle)):
+      self._start()
+
+  def stop(self) -> None:
+    """Lets the processes save and end, and waits for them; a KeyboardInterrupt on the way kills them."""
+    try:
+      for process in self._processes.values():
+        process.terminate()
+      for process in self._processes.values():
+        process.wait()
+    except KeyboardInterrupt:
+      for process in self._processes.values():
+        process.kill()
+      raise
+
+  def close(self) -> None:
+    """Removes the session; what its processes said outside of cells stays if they said something."""
+    self._session.unlink(missing_ok=True)
+    for path in self._folder.glob('*.log'):
+      if not path.stat().st_size:
+        path.unlink()
+    with contextlib.suppress(OSError):
+      self._folder.rmdir()
+      self._folder.parent.rmdir()
+
+  def _start(self) -> None:
+    self._started += 1
+    with self._log(self._started).open('wb') as log:
+      self._processes[self._started] = subprocess.Popen(
+        [sys.executable, '-m', 'fedprox_tff.sweeps.worker', str(self._session)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C is for the sweep, which then ends its processes
+      )
+
+  def _log(self, number: int) -> pathlib.Path:
+    return self._folder / f'process-{number}.log'
+
+  def _last_words(self, number: int) -> str:
+    lines = self._log(number).read_text(errors='replace').strip().splitlines() or ['nothing']
+    return f'{lines[-1]} ({self._log(number)})'
+
+
+def _memory_bytes() -> float:
+  """Returns the memory that is free for this process: the machine's, or what its control groups leave of it."""
+  free = float(psutil.virtual_memory().available)
+  with contextlib.suppress(OSError, IndexError):
+    path = pathlib.Path('/sys/fs/cgroup') / pathlib.Path('/proc/self/cgroup').read_text().split('::')[1].strip()[1:]
+    for group in (path, *path.parents):
+      with contextlib.suppress(OSError, ValueError):  # "max": no limit
+        free = min(free, float((group / 'memory.max').read_text()))
+  return free

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process of a sweep: python -m fedprox_tff.sweeps.worker SESSION, which `fedprox_tff.sweep` starts.
+
+It imports TensorFlow once, then claims cell after cell until none is free, and keeps what the next cell can share: the
+runtime, compiled computations, the data. What a cell says, C++ included, goes to its own log.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.sweeps import status
+from fedprox_tff.sweeps.claims import Claim, Claims
+from fedprox_tff.training.progress import Progress
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+_PR_SET_PDEATHSIG = 1
+
+
+class Stop:
+  """Set by SIGTERM: the round at work is finished and saved, then the process ends."""
+
+  def __init__(self):
+    self.is_requested = False
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._request)
+
+  def _request(self, *_) -> None:
+    self.is_requested = True
+
+
+class _InterruptedCellError(Exception):
+  """The cell must be left after a whole round."""
+
+
+def main(argv: Sequence[str]) -> int:
+  """Works on the session whose file is the argument, and returns an exit code."""
+  stop = Stop()
+  path = pathlib.Path(argv[1])
+  session = json.loads(path.read_text())
+  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the sweep may be killed; its cells are to be left tidily
+  if os.getppid() != session['pid']:
+    return INTERRUPTED
+  sys.orig_argv[:] = session['command']  # what config.json shall say
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  from fedprox_tff.training.session import (
+    Workshop,  # TensorFlow, seconds: before the first claim, others can have that cell
+  )
+
+  workshop = Workshop()
+  claims = Claims(pathlib.Path(session['claims']), since=session['since'])
+  with contextlib.closing(workshop):
+    code, recent = DONE, None
+    while code == DONE and not stop.is_requested:
+      taken = _take(_cells(path), claims, recent)
+      if taken is None:
+        return DONE
+      recent, claim = taken
+      code = _run(recent, claim, workshop, stop)
+  return INTERRUPTED if stop.is_requested else code
+
+
+def _cells(path: pathlib.Path) -> list[Config]:
+  """Returns the session's cells, which become more where a search ends; none after the sweep's end."""
+  try:
+    return [Config(**values) for values in json.loads(path.read_text())['cells']]
+  except FileNotFoundError:
+    return []
+
+
+def _take(configs: Sequence[Config], claims: Claims, recent: Config | None) -> tuple[Config, Claim] | None:
+  """Claims a free cell: one of the group of the last if there is one, else of a group that nobody works on."""
+  records = claims.records()
+  held = {name for name, record in records.items() if claims.is_held(record)}
+  busy = {status.group(config) for config in configs if config.name in held}
+  mine = recent and status.group(recent)
+  free = [c for c in configs if c.name not in held and not claims.has_failed(records.get(c.name))]
+  for config in sorted(free, key=lambda c: (status.group(c) != mine, status.group(c) in busy)):  # stable
+    claim = None if status.is_done(config) else claims.acquire(config.name)
+    if claim and not status.is_done(config):  # it may have been finished since
+      return config, claim
+    if claim:
+      claim.finish()
+  return None
+
+
+def _run(config: Config, claim: Claim, workshop: Any, stop: Stop) -> int:
+  """Runs one cell; says `FAILED` if whatever went wrong may have left its mark on this process."""
+  try:
+    with _output_to(config) as log:
+      log.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")}: process {os.getpid()} on {socket.gethostname()}\n')
+      return _run_logged(config, claim, workshop, stop, log)
+  except OSError as error:  # no log can be written
+    claim.fail(_line(error))
+    return FAILED
+
+
+def _run_logged(config: Config, claim: Claim, workshop: Any, stop: Stop, log: TextIO) -> int:
+  def check() -> None:
+    if stop.is_requested or claim.is_lost:
+      raise _InterruptedCellError
+
+  try:
+    with Progress(config.rounds, log, after_round=check) as progress:
+      workshop.train(config, progress)
+  except _InterruptedCellError:
+    if status.is_done(config):  # that was its last round
+      claim.finish()
+      return DONE
+    log.write('left to another process\n' if claim.is_lost else 'interrupted; the same sweep goes on here\n')
+    claim.release()
+    return DONE
+  except (UserError, RunFailedError) as error:
+    log.write(f'error: {error}\n')
+    claim.fail(' '.join(str(error).split()))
+    return DONE if isinstance(error, UserError) else FAILED
+  except Exception as error:
+    log.write(traceback.format_exc())
+    claim.fail(_line(error))
+    return FAILED
+  claim.finish()
+  return DONE
+
+
+def _line(error: Exception) -> str:
+  return ' '.join(f'{type(error).__name__}: {error}'.split())
+
+
+@contextlib.contextmanager
+def _output_to(config: Config) -> Iterator[TextIO]:
+  """Sends what this process writes to the cell's log for a while, also what C++ writes when it aborts."""
+  path = status.log_path(config)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  streams = (sys.stdout, sys.stderr)
+  with path.open('a', buffering=1) as log:
+    kept = [os.dup(stream.fileno()) for stream in streams]
+    try:
+      for stream in streams:
+        stream.flush()
+        os.dup2(log.fileno(), stream.fileno())
+      yield log
+    finally:
+      for stream, descriptor in zip(streams, kept, strict=True):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv))

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config builds: the federation's data, the process, its initial state, and the evaluations.
+
+Runs that differ only in values (mu, learning rates, seed, stragglers) share what is compiled: those values, and the
+initial weights, are put into the state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.base import Algorithm, Local
+from fedprox_tff.config import optimizers
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.core.tree import Weights
+from fedprox_tff.datasets.base import ALIGNMENT, Examples, FederatedDataset
+from fedprox_tff.federated.client_data import ArrayClientData
+from fedprox_tff.federated.client_work import initial_client_state
+from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity, build_dissimilarity
+from fedprox_tff.federated.evaluation.global_model import Evaluation, build_evaluation
+from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation, build_personal_evaluation
+from fedprox_tff.federated.local_model import local_model
+from fedprox_tff.federated.process import Process, build_process
+from fedprox_tff.models import Model
+from fedprox_tff.training.fitting import fitted_model
+
+# (the server's weights, the states of the clients that have taken part) -> their models' evaluation
+PersonalEvaluator = Callable[[Weights, Mapping[int, Any]], PersonalEvaluation]
+
+
+class Experiment(NamedTuple):
+  """The parts that a run iterates."""
+
+  process: Process
+  initial_state: Any  # with the run's hyperparameters and initial weights
+  train_data: ArrayClientData
+  train_examples: Examples  # all clients' together, as tensors
+  test_examples: Examples
+  evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
+  evaluate_test: Callable[[Weights], Evaluation]
+  dissimilarity: Callable[[Weights], Dissimilarity]  # of the clients' gradients
+  algorithm: Algorithm
+  initial_client_state: Any  # of a client that has not taken part; () if clients keep nothing
+  evaluate_personal: PersonalEvaluator | None  # of clients' own models on their test examples
+
+
+class Data(NamedTuple):
+  """What is made of a data set for one kind of model."""
+
+  dataset: FederatedDataset
+  model: str
+  train_data: ArrayClientData
+  train_examples: Examples
+  test_examples: Examples
+  evaluate_train: Callable[[Weights], Evaluation]
+  evaluate_test: Callable[[Weights], Evaluation]
+  dissimilarity: Callable[[Weights], Dissimilarity]
+
+
+class Builder:
+  """Builds experiments, one after another, in the runtime in use; keeps what the next one may share."""
+
+  def __init__(self):
+    self._processes: dict[Any, Process] = {}
+    self._data: Data | None = None  # of the newest run only: data sets are large
+    self._personal: dict[str, PersonalEvaluator] = {}  # by algorithm, for that data
+
+  def build(self, config: Config, dataset: FederatedDataset) -> Experiment:
+    """Builds the parts of a run.
+
+    Raises:
+      UserError: If the model or the size of a cohort does not fit the data.
+    """
+    model = fitted_model(config, dataset)
+    algorithm = config.build_algorithm()
+    process = self._process(config, algorithm, model, dataset)
+    if self._data is None or self._data.dataset is not dataset or self._data.model != model.name:
+      self._data = _data(dataset, model)
+      self._personal.clear()
+    return Experiment(
+      process,
+      _initial_state(process, config, algorithm, model, dataset.num_clients),
+      *self._data[2:],
+      algorithm,
+      initial_client_state(algorithm, local_model(model)),
+      self._personal_evaluator(algorithm, model),
+    )
+
+  def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:
+    arguments = config.arguments_of(ALGORITHMS[config.algorithm])
+    values = algorithm.hparams.keys() | algorithm.server_hparams.keys() | {'initial_mu', 'server_learning_rate'}
+    structure = {name: value for name, value in arguments.items() if name not in values}
+    key = (
+      *(config.algorithm, tuple(structure.items()), model.name, model.input_shape, dataset.num_classes),
+      *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
+    )
+    if key not in self._processes:
+      self._processes[key] = build_process(
+        algorithm,
+        model,
+        client_optimizer=_optimizer('client_optimizer', config.client_optimizer, config.learning_rate),
+        server_optimizer=_optimizer('server_optimizer', config.server_optimizer, config.server_learning_rate),
+        num_clients=dataset.num_clients,
+        measure_gamma=config.measure_gamma,
+      )
+    return self._processes[key]
+
+  def _personal_evaluator(self, algorithm: Algorithm, model: Model) -> PersonalEvaluator | None:
+    if algorithm.personal is None:
+      return None
+    if algorithm.name not in self._personal:
+      normalisation = local_model(model).normalisation
+
+      def personal(weights, state):
+        return algorithm.personal(Local(weights, weights, state=state, normalisation=normalisation))
+
+      test = self._data.dataset.test
+      self._personal[algorithm.name] = build_personal_evaluation(
+        model, personal, self._data.test_examples, test.offsets
+      )
+    return self._personal[algorithm.name]
+
+
+def _optimizer(flag: str, text: str | None, learning_rate: float) -> tff.learning.optimizers.Optimizer | None:
+  if text is None:
+    return None
+  try:
+    return optimizers.build(text, learning_rate=learning_rate)
+  except optimizers.OptimizerError as error:
+    raise UserError(f'--{flag}={text}: {error}') from None
+
+
+def _data(dataset: FederatedDataset, model: Model) -> Data:
+  train, test = (Examples(*map(_tensor, split.examples)) for split in (dataset.train, dataset.test))
+  return Data(
+    dataset,
+    model.name,
+    ArrayClientData(dataset.client_ids, dataset.train),
+    train,
+    test,
+    build_evaluation(model, train),
+    build_evaluation(model, test, dataset.test.offsets),
+    build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),
+  )
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+  """Returns an array as a tensor on the device, on a CPU the array itself: TensorFlow's own way copies it twice.
+
+  TensorFlow computes with aligned memory only.
+  """
+  if array.ctypes.data % ALIGNMENT or not array.size or tf.config.get_visible_devices('GPU'):
+    return tf.convert_to_tensor(array)
+  return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _initial_state(process: Process, config: Config, algorithm: Algorithm, model: Model, num_clients: int) -> Any:
+  state = process.initialize()
+  hparams = process.get_hparams(state)
+  hparams['client_work'].update(algorithm.hparams)
+  hparams['finalizer'].update(algorithm.server_hparams)
+  if 'num_clients' in algorithm.server_hparams:
+    hparams['finalizer']['num_clients'] = float(num_clients)
+  if config.client_optimizer:
+    hparams['client_work']['learning_rate'] = config.learning_rate
+  if config.server_optimizer:
+    hparams['finalizer']['learning_rate'] = config.server_learning_rate
+  state = process.set_hparams(state, hparams)
+  weights = tff.learning.models.ModelWeights(model.initial_weights, ())
+  return process.set_model_weights(state, weights)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says while it works: a live line with the time left on a terminal, plain lines otherwise."""
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from fedprox_tff.machine.console import say
+
+_PLAIN_LINES = 20  # about so many over a whole run
+
+
+class Progress:
+  """Reports the rounds of one run."""
+
+  def __init__(
+    self, total_rounds: int, stream: TextIO | None = None, *, after_round: Callable[[], None] = lambda: None
+  ):
+    """Makes a reporter.
+
+    Args:
+      total_rounds: The rounds of the run.
+      stream: Where to; None is standard output.
+      after_round: Called after each round, when all of it is written: the place to end a run.
+    """
+    self._total = total_rounds
+    self._after_round = after_round
+    self._stream = stream or sys.stdout
+    self._live = self._stream.isatty()
+    self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
+    self._evaluated = ''
+    self._next_line = 0.0  # the round from which on the next plain line is due
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, *_) -> None:
+    """Leaves the live line."""
+    if self._live and self._first is not None:
+      say(stream=self._stream)
+
+  def on_resume(self, round_num: int) -> None:
+    """Reports that an earlier process has done the rounds up to this one."""
+    if round_num > self._total:
+      self._say(f'this run is done: it has {round_num} rounds, more than the {self._total} asked for')
+    elif round_num == self._total:
+      self._say(f'this run is done: {round_num} rounds')
+    else:
+      self._say(f'going on after round {round_num}')
+
+  def on_row(self, round_num: int, row: Mapping[str, float]) -> None:
+    """Reports a finished round."""
+    now = time.monotonic()
+    if self._first is None:
+      self._first = (round_num, now)
+    evaluated = not math.isnan(row['train/accuracy'])
+    if evaluated:
+      self._evaluated = (
+        f'test accuracy {row["test/accuracy"]:.4f}  test loss {row["test/loss"]:.4f}  '
+        f'train loss {row["train/loss"]:.4f}'
+      )
+    self._warn(round_num, row)
+    counter = f'round {round_num:>{len(str(self._total))}}/{self._total}'
+    line = f'{counter}{self._left(round_num, now)}  {self._evaluated}'
+    if self._live:
+      width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and stay
+      say(f'\r\x1b[K{line[:width]}', stream=self._stream, end='')
+    elif evaluated and (round_num >= self._next_line or round_num == self._total):
+      say(line, stream=self._stream)
+      self._next_line = round_num + self._total / _PLAIN_LINES
+    self._after_round()
+
+  def _left(self, round_num: int, now: float) -> str:
+    first_round, since = self._first
+    if not first_round < round_num < self._total:
+      return ''
+    seconds = (now - since) / (round_num - first_round) * (self._total - round_num)
+    minutes, seconds = divmod(round(seconds), 60)
+    return f'  {minutes}:{seconds:02d} left'
+
+  def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
+    if row['cohort/non_finite']:
+      self._say(
+        f'warning: round {round_num}: {row["cohort/non_finite"]} clients left out, their updates are not finite'
+      )
+    if row['cohort/skipped']:
+      nobody = row['cohort/size'] <= row['cohort/dropped'] + row['cohort/non_finite']
+      reason = 'nobody contributed' if nobody else "the clients' mean update is not finite"
+      self._say(f"warning: round {round_num}: {reason}, so the server's step was skipped")
+
+  def _say(self, line: str) -> None:
+    say(f'\r\x1b[K{line}' if self._live else line, stream=self._stream)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.config.help import help_text
+from fedprox_tff.config.record import Config, parameters
+from fedprox_tff.core.errors import UserError
+
+
+def test_defaults_are_the_papers_setting_for_mnist():
+  config = Config.from_flags({})
+  paper = {
+    'dataset': 'mnist',
+    'partition': 'power_law',
+    'num_clients': 1000,
+    'model': 'logistic',
+    'algorithm': 'fedprox',
+    'mu': 1.0,
+    'client_optimizer': 'sgd',
+    'learning_rate': 0.03,
+    'server_optimizer': 'sgd',
+    'server_learning_rate': 1.0,
+    'rounds': 100,
+    'clients_per_round': 10,
+    'sampling': 'uniform',
+    'weighting': 'examples',
+    'epochs': 20,
+    'batch_size': 10,
+    'stragglers': 0.0,
+    'straggler_policy': 'partial',
+  }
+  assert {key: getattr(config, key) for key in paper} == paper
+
+
+def test_fedavg_drops_stragglers_unless_told_otherwise():
+  assert Config.from_flags({'algorithm': 'fedavg'}).straggler_policy == 'drop'
+  assert Config.from_flags({'algorithm': 'fedavg', 'straggler_policy': 'partial'}).straggler_policy == 'partial'
+
+
+def test_an_algorithm_brings_its_own_defaults():
+  config = Config.from_flags({'algorithm': 'fedadam'})
+  assert (config.server_learning_rate, config.server_optimizer, config.beta_2, config.weighting) == (
+    *(0.1, None, 0.99),
+    'examples',
+  )
+  delta_sgd = Config.from_flags({'algorithm': 'delta_sgd'})
+  assert (delta_sgd.client_optimizer, delta_sgd.learning_rate, delta_sgd.weighting) == (None, None, 'uniform')
+  assert Config.from_flags({'algorithm': 'dualprox'}).mu == 0.01
+  assert Config.from_flags({'algorithm': 'dualprox', 'mu': 1}).name == 'dualprox-mnist-mu=1.0'
+
+
+def test_a_data_set_brings_its_own_defaults():
+  synthetic = Config.from_flags({'dataset': 'synthetic'})
+  assert (synthetic.num_clients, synthetic.learning_rate, synthetic.partition) == (30, 0.01, None)
+  assert Config.from_flags({'dataset': 'digits'}).num_clients == 100
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'mu': 'abc'}, '--mu=abc: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': '-1'}, '--mu=-1: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': 'nan'}, '--mu=nan: a number of at least 0 or the word adaptive is needed.'),
+    ({'mu': 'inf'}, '--mu=inf: a number of at least 0 or the word adaptive is needed.'),
+    ({'rounds': '1.5'}, '--rounds=1.5: a whole number of at least 0 is needed.'),
+    ({'rounds': 1.5}, '--rounds=1.5: a whole number of at least 0 is needed.'),
+    ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),
+    ({'stragglers': '1.1'}, '--stragglers=1.1: a number from 0 to 1 is needed.'),
+    ({'dataset': 'mnst'}, '--dataset=mnst: one of mnist, digits, synthetic, leaf is needed.'),
+    (
+      {'algorithm': 'fedavg', 'mu': '1'},
+      '--mu=1: algorithm fedavg does not use it (fedprox, fedexp, fednar, dualprox, feddane do)',
+    ),
+    ({'dirichlet_alpha': '1'}, '--dirichlet_alpha=1: partition power_law does not use it (dirichlet does)'),
+    ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits do); it uses'),
+    ({'dataset': 'synthetic', 'data_dir': 'x'}, '--data_dir=x: dataset synthetic does not use it'),
+    ({'dataset': 'leaf'}, '--dataset=leaf needs --data_dir'),
+    ({'clients_per_round': '1001'}, '--clients_per_round=1001: at most the 1000 clients'),
+    ({'client_optimizer': 'adm'}, '--client_optimizer=adm: one of sgd, adagrad, adam'),
+    ({'name': 'a/b'}, '--name=a/b: the name of one folder is needed'),
+    ({'name': '..'}, '--name=..: the name of one folder is needed'),
+    ({'mu': 'adaptive', 'rounds_per_evaluation': 2}, '--rounds_per_evaluation=1 is needed'),
+    ({'initial_mu': 1}, '--initial_mu=1.0: only --mu=adaptive uses it.'),
+    ({'algorithm': 'fedavg', 'initial_mu': 1}, '--initial_mu=1: algorithm fedavg does not use it'),
+    ({'algorithm': 'fedexp', 'mu': 'adaptive'}, '--mu=adaptive: fedexp needs a number.'),
+    (
+      {'algorithm': 'fedadam', 'server_optimizer': 'adam'},
+      "--server_optimizer=adam: algorithm fedadam, which is a rule for the server's step, does not use it (fedavg, ",
+    ),
+    ({'algorithm': 'fedexp', 'server_learning_rate': 1}, 'algorithm fedexp, which is a rule for the'),
+    (
+      {'algorithm': 'delta_sgd', 'learning_rate': 1},
+      '--learning_rate=1: algorithm delta_sgd, which finds its own step sizes, does not use it',
+    ),
+    ({'algorithm': 'fedavg_m', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fedavg_m takes w^t - w_k apart'),
+    ({'algorithm': 'fedgm', 'nu': 2}, '--nu=2: a number from 0 to 1 is needed.'),
+    ({'roundz': '1'}, '--roundz is not a flag'),
+    ({'algorithm': 'scaffnew', 'clients_per_round': 10}, '--clients_per_round=10: scaffnew needs all clients in every'),
+    (
+      {'algorithm': 'scaffnew', 'sampling': 'proportional'},
+      '--sampling=proportional: scaffnew needs all clients in every',
+    ),
+    (
+      {'algorithm': 'scaffnew', 'stragglers': 0.5, 'straggler_policy': 'drop'},
+      '--straggler_policy=drop: scaffnew needs',
+    ),
+    (
+      {'algorithm': 'scaffnew', 'weighting': 'examples'},
+      '--weighting=examples: scaffnew is defined for the plain mean',
+    ),
+    (
+      {'algorithm': 'scaffnew', 'dataset': 'leaf', 'data_dir': 'x'},
+      '--clients_per_round: scaffnew needs all clients in every round, and their number is needed.',
+    ),
+    ({'algorithm': 'scaffold', 'client_optimizer': 'adam'}, '--client_optimizer=adam: scaffold takes w^t - w_k apart'),
+    ({'algorithm': 'scaffold', 'scaffold_option': 3}, '--scaffold_option=3: one of 1, 2 is needed.'),
+    ({'algorithm': 'fednar', 'scaffold_option': 1}, '--scaffold_option=1: only --backbone=scaffold uses it.'),
+    ({'algorithm': 'fedexp', 'backbone': 'scaffold', 'mu': 1}, '--mu=1.0: --backbone=scaffold has no proximal term'),
+    ({'algorithm': 'scaffold', 'sampling': 'proportional'}, "--sampling=proportional: scaffold's server counts each"),
+    ({'algorithm': 'fedavg', 'client_states': 'disk'}, '--client_states=disk: clients of fedavg keep no state.'),
+  ],
+)
+def test_bad_input_is_one_line_with_flag_value_and_what_is_allowed(given, message):
+  with pytest.raises(UserError) as error:
+    Config.from_flags(given)
+  assert message in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+def test_a_name_is_made_of_what_differs_from_the_defaults():
+  assert Config.from_flags({}).name == Config.from_flags({'mu': '1', 'rounds': '100'}).name == 'fedprox-mnist'
+  assert Config.from_flags({'mu': '0', 'stragglers': '0.9'}).name == 'fedprox-mnist-mu=0.0-stragglers=0.9'
+  assert (
+    Config.from_flags({'dataset': 'synthetic', 'synthetic_beta': '0'}).name == 'fedprox-synthetic-synthetic_beta=0.0'
+  )
+  assert Config.from_flags({'name': 'mine'}).name == 'mine'
+  assert Config.from_flags({'dataset': 'leaf', 'data_dir': '/data/femnist/'}).name == 'fedprox-leaf-femnist'
+
+
+def test_every_value_that_changes_results_changes_the_name():
+  """Two configs that differ must not share a folder."""
+  different = {
+    'data_seed': 1, 'partition': 'iid', 'num_clients': 500, 'model': 'cnn', 'mu': 0.5, 'client_optimizer': 'adam',
+    'learning_rate': 0.1, 'server_optimizer': 'adam', 'server_learning_rate': 0.5, 'clients_per_round': 5,
+    'sampling': 'proportional', 'weighting': 'uniform', 'epochs': 3, 'batch_size': 4, 'stragglers': 0.1,
+    'straggler_policy': 'drop', 'seed': 5, 'runtime': 'worker', 'device': 'gpu', 'rounds_per_evaluation': 2,
+    'rounds_per_dissimilarity': 1, 'measure_gamma': True,
+  }  # fmt: skip
+  names = {Config.from_flags({key: value}).name for key, value in different.items()}
+  assert len(names | {Config.from_flags({}).name}) == len(different) + 1
+  elsewhere = {'dataset', 'algorithm', 'data_dir', 'dirichlet_alpha', 'fallback_dataset', 'results_dir', 'name',
+               'rounds_per_checkpoint', 'client_states', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid',
+               'initial_mu', 'rounds'}  # fmt: skip
+  of_algorithms = {key for algorithm in ALGORITHMS.values() for key in parameters(algorithm)} - different.keys()
+  for key in of_algorithms - elsewhere:
+    user = [name for name, algorithm in ALGORITHMS.items() if key in parameters(algorithm)][-1]
+    default = Config.from_flags({'algorithm': user})
+    choices = next(f for f in dataclasses.fields(Config) if f.name == key).metadata['choices']
+    others = [choice for choice in choices if choice != getattr(default, key)]
+    value = others[0] if others else {bool: True, float: 0.125, int: 1}[type(getattr(default, key))]
+    assert Config.from_flags({'algorithm': user, key: value}).name == f'{default.name}-{key}={value}'
+  elsewhere |= of_algorithms
+  assert different.keys() | elsewhere == {field.name for field in dataclasses.fields(Config)}
+
+
+def test_a_method_of_full_participation_takes_all_clients():
+  assert Config.from_flags({'algorithm': 'scaffnew'}).clients_per_round == 1000
+  assert Config.from_flags({'algorithm': 'scaffnew', 'num_clients': 60}).clients_per_round == 60
+  assert Config.from_flags({'algorithm': 'scaffnew', 'stragglers': 0.9}).straggler_policy == 'partial'
+
+
+def test_an_algorithms_record_is_that_of_its_arguments():
+  """SCAFFOLD averages uniformly, and so does FedNAR with its clients; only its second option needs plain SGD."""
+  assert Config.from_flags({'algorithm': 'fednar'}).weighting == 'examples'
+  assert Config.from_flags({'algorithm': 'fednar', 'backbone': 'scaffold'}).weighting == 'uniform'
+  adam = {'algorithm': 'scaffold', 'scaffold_option': 1, 'client_optimizer': 'adam'}
+  assert Config.from_flags(adam).client_states == 'memory'
+
+
+def test_differences_are_what_makes_another_run():
+  config = Config.from_flags({})
+  assert (
+    config.differences(Config.from_flags({'rounds': 7, 'results_dir': 'x', 'rounds_per_checkpoint': 3}).as_dict()) == []
+  )
+  assert config.differences(Config.from_flags({'seed': 1, 'mu': 2}).as_dict()) == ['mu', 'seed']
+
+
+def test_help_names_every_flag_and_imports_no_tensorflow():
+  text = help_text()
+  for field in dataclasses.fields(Config):
+    assert f'--{field.name} ' in text
+  assert max(map(len, text.splitlines())) <= 140
+  code = 'import sys, fedprox_tff.run; print([m for m in sys.modules if "tensorflow" in m])'
+  assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'

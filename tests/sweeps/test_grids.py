@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grids: their cells, and every way in which a file can be wrong, said with file, key and what is allowed."""
+
+import itertools
+
+import pytest
+
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.sweeps import grids
+
+GRID = """
+title = 'three methods'
+[base]
+dataset = 'digits'
+rounds = 3
+[grid]
+stragglers = [0.0, 0.5]
+seed = [0, 1]
+[[curve]]
+name = 'FedAvg'
+algorithm = 'fedavg'
+[[curve]]
+name = 'FedProx, mu = 0'
+mu = 0.0
+[[curve]]
+name = 'FedProx, one long'
+mu = 1
+rounds = 5
+"""
+
+
+def read(tmp_path, text, overrides=None):
+  path = tmp_path / 'my.toml'
+  path.write_text(text)
+  return grids.read(path, overrides)
+
+
+def configs(grid):
+  return [cell.config for cell in grid.cells]
+
+
+def message(tmp_path, text, overrides=None):
+  with pytest.raises(UserError) as caught:
+    read(tmp_path, text, overrides)
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+def test_the_cells_are_the_product_of_the_lists_for_each_curve(tmp_path):
+  grid = read(tmp_path, GRID)
+  assert (grid.name, grid.title, len(grid.cells)) == ('my', 'three methods', 12)
+  points = [(c.curve, c.config.algorithm, c.config.mu, c.config.rounds, c.config.stragglers, c.config.seed)
+            for c in grid.cells]  # fmt: skip
+  curves = [
+    ('FedAvg', 'fedavg', None, 3),
+    ('FedProx, mu = 0', 'fedprox', 0.0, 3),
+    ('FedProx, one long', 'fedprox', 1.0, 5),
+  ]
+  assert points == [(*curve, s, seed) for curve, s, seed in itertools.product(curves, (0.0, 0.5), (0, 1))]
+  assert {c.config.dataset for c in grid.cells} == {'digits'}
+
+
+def test_a_cell_is_the_config_of_the_same_flags(tmp_path):
+  cell = read(tmp_path, GRID).cells[5]
+  flags = {'dataset': 'digits', 'rounds': '3', 'mu': '0', 'stragglers': '0', 'seed': '1'}
+  assert cell.config == Config.from_flags(flags)
+
+
+def test_base_alone_is_one_cell(tmp_path):
+  assert [c.config for c in read(tmp_path, '[base]\nrounds = 7').cells] == [Config.from_flags({'rounds': 7})]
+
+
+def test_cells_of_several_grids_are_run_once(tmp_path):
+  first = configs(read(tmp_path, GRID))
+  second = configs(read(tmp_path, '[base]\ndataset = "digits"\nrounds = 3\n[grid]\nmu = [0.0, 2.0]'))
+  runs = grids.merge([*first, *second])
+  assert len(runs) == 13
+  assert runs == [*first, second[1]]
+
+
+def test_two_configs_never_share_a_folder(tmp_path):
+  a = configs(read(tmp_path, '[base]\ndataset = "leaf"\ndata_dir = "/a/femnist"'))
+  b = configs(read(tmp_path, '[base]\ndataset = "leaf"\ndata_dir = "/b/femnist"'))
+  with pytest.raises(UserError, match='--data_dir=/a/femnist and --data_dir=/b/femnist'):
+    grids.merge([*a, *b])
+
+
+def test_what_does_not_change_results_does_not_make_another_run(tmp_path):
+  a = configs(read(tmp_path, '[base]\nrounds_per_checkpoint = 5'))
+  b = configs(read(tmp_path, '[base]\nrounds_per_checkpoint = 9'))
+  assert [config.rounds_per_checkpoint for config in grids.merge([*a, *b])] == [5]
+
+
+def test_the_longest_of_runs_that_differ_in_rounds_continues_the_others(tmp_path):
+  made = configs(read(tmp_path, '[grid]\nrounds = [5, 9, 7]\nseed = [0, 1]'))
+  assert [(config.rounds, config.seed) for config in grids.merge(made)] == [(9, 0), (9, 1)]
+
+
+def test_flags_overrule_the_file(tmp_path):
+  cells = read(tmp_path, GRID, {'rounds': '2', 'seed': '7'}).cells
+  assert {(c.config.rounds, c.config.seed) for c in cells} == {(2, 7)}
+  assert len(grids.merge(cell.config for cell in cells)) == 6
+
+
+def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
+  cells = read(tmp_path, '[grid]\ndataset = ["mnist", "synthetic"]', {'data_dir': '/data'}).cells
+  assert [c.config.data_dir for c in cells] == ['/data', None]
+
+
+@pytest.mark.parametrize(
+  ('text', 'said'),
+  [
+    ('[base]\nround = 3', ['[base] round', 'did you mean rounds?']),
+    ('[grid]\nxyzzy = [1]', ['[grid] xyzzy', 'allowed are dataset, data_dir']),
+    ('[[curve]]\nname = "a"\nleaning_rate = 1.0', ['[[curve]] a: leaning_rate', 'did you mean learning_rate?']),
+    ('[base]\nrounds = -3', ['[base] --rounds=-3', 'a whole number of at least 0']),
+    ('[base]\nrounds = 1.5', ['[base] --rounds=1.5', 'a whole number']),
+    ('[base]\nrounds = true', ['[base] --rounds=True', 'a whole number']),
+    ('[base]\ndataset = "mnits"', ['[base] --dataset=mnits', 'one of mnist, digits']),
+    ('[base]\nstragglers = [0.5]', ['[base] stragglers', 'one number']),
+    ('[base]\nclient_optimizer = "sgd:lr=1"', ['[base] --client_optimizer', 'momentum']),
+    ('[grid]\nstragglers = [0.5, 1.5]', ['[grid] --stragglers=1.5', 'from 0 to 1']),
+    ('[grid]\nstragglers = 0.5', ['[grid] stragglers', 'a list of values']),
+    ('[grid]\nstragglers = []', ['[grid] stragglers', 'a list of values']),
+    ('[grid]\nseed = [[0, 1]]', ['[grid] seed', 'one number']),
+    ('[[curve]]\nname = "a"\nmu = -1.0', ['[[curve]] a: --mu=-1.0', 'at least 0']),
+    ('[[curve]]\nname = "a"\nalgorithm = "fedavg"\nmu = 1.0', ['[[curve]] a: --mu=1.0', 'fedavg does not use it']),
+    ('[base]\ndataset = "digits"\nnum_clients = 9', ['--clients_per_round=10', 'at most the 9 clients']),
+    ('[[curve]]\nmu = 1.0', ['[[curve]] number 1', 'a name is needed']),
+    ('curve = [3]', ['[[curve]] number 1', 'a table']),
+    ('[[curve]]\nname = "a"\n[[curve]]\nname = "a"', ['[[curve]] a', 'two curves']),
+    ('[base]\nseed = 1\n[grid]\nseed = [1, 2]', ['[grid] seed', '[base] has it too']),
+    ('[grid]\nmu = [1.0]\n[[curve]]\nname = "a"\nmu = 0.0', ['[[curve]] a: mu', '[grid] has it too']),
+    ('[bsae]\nrounds = 3', ['bsae', 'only title, [base], [grid], [search], [target] and [[curve]]']),
+    ('[curve]\nname = "a"', ['curve', '[[curve]], a list of tables']),
+    ('base = 3', ['base', '[base]']),
+    ('title = 3', ['title', 'text is needed']),
+    ('[base]\nname = "run"', ['[base] name', 'named after what differs']),
+    ('[base]\nresults_dir = "there"', ['[base] results_dir', 'command line']),
+    ('[base]\nfallback_dataset = "digits"', ['[base] fallback_dataset', 'data that it names']),
+    ('[base\nrounds = 3', ['line 1']),
+    ('[base]\nserver_optimizer = "adam:beta_1=0.' + '1' * 250 + '"', ['so long a name']),
+  ],
+)
+def test_what_is_wrong_is_said_with_file_and_key_and_what_is_allowed(tmp_path, text, said):
+  got = message(tmp_path, text)
+  assert got.startswith(f'{tmp_path / "my.toml"}: ')
+  for part in said:
+    assert part in got
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path):
+  (tmp_path / 'my.toml').write_bytes(b'\xff\xfe')
+  with pytest.raises(UserError, match=r'my\.toml'):
+    grids.read(tmp_path / 'my.toml')
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'said'),
+  [({'name': 'run'}, 'named after'), ({'fallback_dataset': 'digits'}, 'not for a sweep'), ({'mu': 'x'}, '--mu=x')],
+)
+def test_flags_that_cannot_overrule_are_said(overrides, said):
+  with pytest.raises(UserError, match=said):
+    grids.check_overrides(overrides)
+
+
+def test_a_grid_is_found_by_name_and_by_path(tmp_path):
+  path = grids.FOLDER / 'figure1_mnist.toml'
+  assert grids.find('figure1_mnist') == grids.find('figure1_mnist.toml') == grids.find(str(path)) == path
+  with pytest.raises(UserError, match=r'figure99: no such grid.*figure1_mnist'):
+    grids.find('figure99')
+
+
+# The paper's figures: how many cells, and what each of their panels must hold.
+@pytest.mark.parametrize(
+  ('name', 'num_cells', 'panels'),
+  [
+    ('figure1_mnist', 45, 3 * 3),
+    ('figure1_synthetic', 45, 3 * 3),
+    ('figure2', 40, 4 * 2),
+    ('figure3', 30, 2 * 3),
+    ('figure5', 30, 3 * 2),
+    ('figure8_mnist', 10, 2),
+    ('figure9_mnist', 45, 3 * 3),
+    ('figure9_synthetic', 45, 3 * 3),
+    ('figure11', 60, 4 * 3),
+    ('figure12', 80, 4 * 2 * 2),
+    ('flower_mnist', 45, 3 * 3),
+  ],
+)
+def test_each_figure_has_five_seeds_of_each_curve(name, num_cells, panels):
+  cells = grids.read(grids.find(name)).cells
+  assert len(grids.merge(cell.config for cell in cells)) == len(cells) == num_cells
+  without_seeds = {str({k: v for k, v in c.config.as_dict().items() if k not in ('seed', 'name')}) for c in cells}
+  assert len(without_seeds) == panels
+  assert {c.config.seed for c in cells} == set(range(5))
+
+
+def test_figures_share_the_cells_that_they_have_in_common():
+  names = ('figure2', 'figure3', 'figure5', 'figure11', 'figure12', 'figure1_synthetic')
+  runs = {name: {c.config.name for c in grids.read(grids.find(name)).cells} for name in names}
+  assert runs['figure3'] < runs['figure11']
+  assert runs['figure2'] < runs['figure12']
+  assert len(runs['figure2'] & runs['figure11']) == 40
+  assert len(runs['figure2'] & runs['figure1_synthetic']) == 10
+  assert len(runs['figure2'] & runs['figure5']) == 5

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many processes a sweep starts, and what it does when they do not last."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.sweeps import pool
+from fedprox_tff.sweeps.claims import Claims
+from fedprox_tff.sweeps.pool import Pool, default_jobs
+
+GIB = 2**30
+
+
+def configs(n, **values):
+  return [Config.from_flags({'dataset': 'digits', 'seed': seed, **values}) for seed in range(n)]
+
+
+@pytest.mark.parametrize(
+  ('cores', 'memory', 'num_cells', 'jobs'),
+  [(2, 24, 45, 2), (64, 24, 45, 15), (64, 256, 45, 45), (8, 2, 45, 1), (8, 0.5, 45, 1), (8, 64, 3, 3)],
+)
+def test_as_many_processes_as_cores_memory_and_cells_allow(monkeypatch, cores, memory, num_cells, jobs):
+  monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(cores)))
+  monkeypatch.setattr(pool, '_memory_bytes', lambda: memory * GIB)
+  assert default_jobs(configs(num_cells)) == jobs
+
+
+def test_one_process_has_the_gpu():
+  assert default_jobs(configs(9, device='gpu')) == 1
+
+
+def test_memory_is_a_machines():
+  assert 0 < pool._memory_bytes() < 2**50
+
+
+def test_no_more_processes_than_free_cells_and_jobs(tmp_path):
+  claims = Claims(tmp_path / '.claims')
+  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=3, claims=claims)
+  try:
+    for num_free, processes in ((0, 0), (1, 1), (1, 1), (5, 3), (5, 3)):
+      pool.tend({}, num_free)
+      assert len(pool._processes) == processes
+  finally:
+    for process in pool._processes.values():
+      os.kill(process.pid, signal.SIGKILL)
+    pool.stop()
+    pool.close()
+  assert not (tmp_path / '.sweeps').exists()
+
+
+def test_processes_that_end_at_once_end_the_sweep(tmp_path):
+  claims = Claims(tmp_path / '.claims')
+  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=1, claims=claims)
+  pool._session.write_text('not a session')
+  deadline = time.monotonic() + 60
+  with pytest.raises(RunFailedError, match=r'end at once: .*JSONDecodeError.*process-3\.log'):
+    while time.monotonic() < deadline:
+      pool.tend({}, 5)
+      time.sleep(0.05)
+  pool.close()
+  assert (tmp_path / '.sweeps').exists()  # with what they said

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+import collections
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedprox_tff.config.record import Config
+from fedprox_tff.datasets import digits
+from fedprox_tff.federated import runtimes
+from fedprox_tff.training import loop
+from fedprox_tff.training.builder import Builder
+from fedprox_tff.training.client_states import PLACES, ClientStates
+from fedprox_tff.training.cohort import sample_cohort
+from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.run_folder import RunFolder, open_run
+
+DATA = digits.load(data_seed=0)
+
+
+def run(tmp_path, **values):
+  """Trains four rounds and returns what the folder then holds: its rounds and the newest saved one."""
+  config = Config.from_flags(
+    {'dataset': 'digits', 'rounds': 4, 'epochs': 1, 'results_dir': str(tmp_path), 'name': 'run', **values}
+  )
+  error = None
+  with runtimes.use() as runtime:
+    experiment = Builder().build(config, DATA)
+    with open_run(config, DATA) as folder:
+      try:
+        with Progress(config.rounds) as progress:
+          loop.train(config, experiment, runtime, folder, progress)
+      except OSError as caught:
+        error = caught
+      rounds = [row['round_num'] for row in folder.rows()]
+      return rounds, folder.load(experiment.initial_state)[1], error
+
+
+def test_every_round_is_written_and_the_last_is_saved(tmp_path):
+  assert run(tmp_path) == ([0, 1, 2, 3, 4], 4, None)
+
+
+@pytest.mark.parametrize('broken', [1, 3, 4])
+def test_what_goes_wrong_in_writing_ends_the_run_with_the_round_before_saved(tmp_path, monkeypatch, broken):
+  release = RunFolder.release
+
+  def release_unless_the_disk_is_full(self, row, round_num):
+    if round_num == broken:
+      raise OSError('no space left')
+    release(self, row, round_num)
+
+  monkeypatch.setattr(RunFolder, 'release', release_unless_the_disk_is_full)
+  rounds, saved, error = run(tmp_path)
+  assert str(error) == 'no space left'
+  assert rounds == list(range(broken))
+  assert saved == broken - 1
+  monkeypatch.undo()
+  assert run(tmp_path) == ([0, 1, 2, 3, 4], 4, None)  # and the same command goes on
+
+
+def test_a_run_that_goes_on_knows_its_losses(tmp_path):
+  """An adaptive mu needs them all, those of the earlier process too."""
+  adaptive = {'mu': 'adaptive', 'initial_mu': 0.5}
+  run(tmp_path / 'whole', **adaptive)
+  run(tmp_path / 'parts', **adaptive, rounds=2)
+  run(tmp_path / 'parts', **adaptive)
+
+  assert rows(tmp_path / 'parts') == rows(tmp_path / 'whole')
+
+
+def rows(results):
+  """Returns what is in metrics.csv but for times and memory."""
+  lines = (results / 'run' / 'metrics.csv').read_text().splitlines()
+  unmeasured = [i for i, column in enumerate(lines[0].split(',')) if column.startswith(('seconds/', 'memory/'))]
+  return [[value for i, value in enumerate(line.split(',')) if i not in unmeasured] for line in lines]
+
+
+class StatefulRuns:
+  """Runs of one method whose clients keep something, in one runtime, with what is compiled shared."""
+
+  def __init__(self, runtime, **values):
+    self._runtime, self._builder = runtime, Builder()
+    self._values = {'dataset': 'digits', 'epochs': 2, 'rounds': 9, 'rounds_per_checkpoint': 2, 'name': 'run', **values}
+
+  def config(self, results, **values):
+    return Config.from_flags(self._values | {'results_dir': str(results)} | values)
+
+  def train(self, results, after_round=lambda: None, **values):
+    config = self.config(results, **values)
+    experiment = self._builder.build(config, DATA)
+    with open_run(config, DATA) as folder, Progress(config.rounds, after_round=after_round) as progress:
+      loop.train(config, experiment, self._runtime, folder, progress)
+
+  def outcome(self, results):
+    """Returns what must be the same however a run came about: rows, the newest state, clients' states; as bits."""
+    config = self.config(results)
+    experiment = self._builder.build(config, DATA)
+    with open_run(config, DATA) as folder:
+      states = ClientStates(experiment.initial_client_state, folder.path / 'client_states')
+      state, round_num = folder.load(experiment.initial_state, states)
+      assert round_num == 9
+      return rows(results), bits(state), {client: bits(kept) for client, kept in states.snapshot().items()}
+
+
+def bits(value):
+  return [(np.shape(leaf), np.asarray(leaf).tobytes()) for leaf in tf.nest.flatten(value)]
+
+
+METHODS = {
+  'scaffold': {'stragglers': 0.4, 'straggler_policy': 'drop'},  # who is dropped keeps what it had
+  'ditto': {'sampling': 'proportional'},  # as its authors do; a client may have two places in a cohort
+}
+
+
+@pytest.fixture(scope='module', params=METHODS)
+def stateful(request, tmp_path_factory):
+  """Returns runs of a method, and one of them that nobody has disturbed."""
+  with runtimes.use() as runtime:
+    runs = StatefulRuns(runtime, algorithm=request.param, **METHODS[request.param])
+    whole = tmp_path_factory.mktemp(request.param)
+    runs.train(whole)
+    yield runs, runs.outcome(whole)
+
+
+def test_what_clients_keep_is_saved_with_the_round(stateful):
+  """Those who have worked, and nobody else, have a state of their own."""
+  runs, (_, _, kept) = stateful
+  config = runs.config('nowhere')
+  names = ('seed', 'clients_per_round', 'epochs', 'batch_size', 'stragglers', 'straggler_policy', 'sampling')
+  settings = {name: getattr(config, name) for name in names}
+  cohorts = [sample_cohort(DATA.train.sizes, round_num=r, **settings) for r in range(1, 10)]
+  assert kept.keys() == {p.client for cohort in cohorts for p in cohort if not p.dropped}
+  assert len(set(map(str, kept.values()))) == len(kept)
+  if config.sampling == 'proportional':
+    assert max(collections.Counter(p.client for p in cohort).most_common(1)[0][1] for cohort in cohorts) > 1
+  else:
+    assert any(p.dropped for cohort in cohorts for p in cohort)
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_in_memory_and_on_disk_a_run_has_the_same_bits(stateful, tmp_path, place):
+  runs, whole = stateful
+  runs.train(tmp_path, client_states=place)
+  assert runs.outcome(tmp_path) == whole
+
+
+@pytest.mark.parametrize(('place', 'then'), [('memory', 'memory'), ('disk', 'disk'), ('memory', 'disk')])
+def test_a_run_of_stateful_clients_that_is_interrupted_goes_on_with_the_same_bits(stateful, tmp_path, place, then):
+  """Three times: after a round that is no checkpoint, after one that is, and by a smaller number of rounds."""
+  runs, whole = stateful
+
+  for last in (3, 6):
+
+    def interrupt(last=last):
+      if sum(1 for _ in (tmp_path / 'run' / 'metrics.csv').open()) == last + 2:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+      runs.train(tmp_path, interrupt, client_states=place)
+  runs.train(tmp_path, client_states=place, rounds=7)
+  runs.train(tmp_path, client_states=then)
+  assert runs.outcome(tmp_path) == whole
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(stateful, tmp_path, monkeypatch, place):
+  """What is on disk at some moments is what a kill would leave; rounds train on while these copies are made."""
+  runs, whole = stateful
+  copies = []
+
+  def copy(*_):
+    to = tmp_path / f'copy-{len(copies)}'
+    shutil.copytree(tmp_path / 'run', to / 'run', ignore=shutil.ignore_patterns('*.tmp'))
+    copies.append(to)
+
+  def after(function, moment):
+    def wrapper(self, *args, **kwargs):
+      function(self, *args, **kwargs)
+      if args[-1:] == (moment,):
+        copy()
+
+    return wrapper
+
+  monkeypatch.setattr(ClientStates, 'save', after(ClientStates.save, 4))  # the states of the process are not there yet
+  monkeypatch.setattr(RunFolder, 'release', after(RunFolder.release, 6))  # nor is the checkpoint of that row
+  monkeypatch.setattr(ClientStates, 'forget_before', after(ClientStates.forget_before, 7))
+  runs.train(tmp_path, client_states=place)
+  monkeypatch.undo()
+  assert runs.outcome(tmp_path) == whole
+  assert len(copies) == 3
+  for killed, then in zip(copies, (place, *PLACES), strict=True):
+    assert len(rows(killed)) < len(whole[0])
+    runs.train(killed, client_states=then)
+    assert runs.outcome(killed) == whole
+
+
+def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(
+  stateful, tmp_path, monkeypatch
+):
+  """On disk they are written as the round ends, not with its row."""
+  runs, whole = stateful
+  put = ClientStates.put
+
+  def put_unless_the_disk_is_full(self, client, state, round_num):
+    if round_num == 5:
+      raise OSError('no space left')
+    put(self, client, state, round_num)
+
+  monkeypatch.setattr(ClientStates, 'put', put_unless_the_disk_is_full)
+  with pytest.raises(OSError, match='no space left'):
+    runs.train(tmp_path, client_states='disk')
+  monkeypatch.undo()
+  assert sorted(path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['round_2', 'round_4']
+  runs.train(tmp_path, client_states='disk')
+  assert runs.outcome(tmp_path) == whole
