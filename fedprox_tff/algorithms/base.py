@@ -140,3 +140,23 @@ class Algorithm(NamedTuple):
   adapt: Callable[[Sequence[float]], Hparams] | None = None
   straggler_policy: str = 'drop'
   weighting: str = 'examples'
+
+
+class _NS:
+  def __init__(self, **k):
+    self.__dict__.update(k)
+
+
+Algorithm.needs = property(
+  lambda s: _NS(
+    own_step_size=s.own_step_size,
+    all_clients=s.full_participation,
+    plain_sgd=s.plain_sgd,
+    num_clients='num_clients' in s.server_hparams,
+    components=s.num_components,
+  )
+)
+Algorithm.policy = property(lambda s: _NS(weighting=s.weighting, stragglers=s.straggler_policy))
+Algorithm.client = property(lambda s: _NS(init=s.start_client, hparams=s.hparams, personal=s.personal))
+Algorithm.server = property(lambda s: _NS(update=s.update_server, hparams=s.server_hparams))
+Algorithm.schedule = property(lambda s: _NS(adapt=s.adapt))

@@ -15,9 +15,9 @@ def fedadam(
   *,
   server_learning_rate: float = 0.1,
   beta_1: Share = 0.9,
-  beta_2: Share = 0.99,
   tau: float = 0.01,
   fedopt_form: Form = 'paper',
+  beta_2: Share = 0.99,
 ) -> Algorithm:
   """Returns FedAdam.
 

@@ -12,17 +12,13 @@ for w^t swings; training goes on from w^t. Both means are uniform, as in the pap
 clipping and weight decay are not part of the method, and not here.
 """
 
-from typing import Literal
-
-from fedprox_tff.algorithms.backbones import Backbone, build_backbone
+from fedprox_tff.algorithms.backbones import Backbone, proximal
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fedexp(
-  *, epsilon: float = 0.001, backbone: Backbone = 'fedprox', mu: float = 0.0, scaffold_option: Literal[1, 2] = 2
-) -> Algorithm:
+def fedexp(*, epsilon: float = 0.001, backbone: Backbone = proximal()) -> Algorithm:
   """Returns FedExP.
 
   Args:
@@ -32,7 +28,7 @@ def fedexp(
     mu: Strength of FedProx's proximal term.
     scaffold_option: How SCAFFOLD's clients renew their control variates.
   """
-  base = build_backbone(backbone, mu=mu, scaffold_option=scaffold_option)
+  base = backbone
 
   def finish(local: Local, hparams: Hparams) -> Report:
     report = base.finish(local, hparams)

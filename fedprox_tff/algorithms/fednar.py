@@ -10,9 +10,7 @@ the norm over all tensors together. Clipping g alone, before lambda w comes, is 
 annealing is that of lr lambda, by a learning rate that decays over the rounds: here the learning rate is constant.
 """
 
-from typing import Literal
-
-from fedprox_tff.algorithms.backbones import Backbone, build_backbone
+from fedprox_tff.algorithms.backbones import Backbone, proximal
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
@@ -20,11 +18,9 @@ from fedprox_tff.core.tree import Weights
 
 def fednar(
   *,
+  backbone: Backbone = proximal(),
   weight_decay: float = 0.05,
   max_norm: float = 10.0,
-  backbone: Backbone = 'fedprox',
-  mu: float = 0.0,
-  scaffold_option: Literal[1, 2] = 2,
 ) -> Algorithm:
   """Returns FedNAR.
 
@@ -37,7 +33,7 @@ def fednar(
     scaffold_option: How SCAFFOLD's clients renew their control variates. With 2 one is c_i - c plus the mean of the
       clipped steps, so that decay and clipping are in it.
   """
-  base = build_backbone(backbone, mu=mu, scaffold_option=scaffold_option)
+  base = backbone
 
   def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
     decay = tree.scale(hparams['weight_decay'], local.weights)

@@ -11,13 +11,27 @@ mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away
 both.
 """
 
-from fedprox_tff.algorithms.adaptive_mu import ADAPTIVE, adaptive_mu
+from fedprox_tff.algorithms.adaptive_mu import adaptive_mu
 from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fedprox(*, mu: float | str = 1.0, initial_mu: float = 0.0) -> Algorithm:
+class AdaptiveMu(__import__('typing').NamedTuple):
+  name: str = 'adaptive'
+  initial_mu: float = 0.0
+
+
+def adaptive(*, initial_mu: float = 0.0):
+  return AdaptiveMu('adaptive', initial_mu)
+
+
+from typing import Annotated
+
+from fedprox_tff.core.choices import OneOf
+
+
+def fedprox(*, mu: Annotated[float | AdaptiveMu, OneOf({'adaptive': adaptive})] = 1.0) -> Algorithm:
   """Returns FedProx.
 
   Args:
@@ -32,6 +46,8 @@ def fedprox(*, mu: float | str = 1.0, initial_mu: float = 0.0) -> Algorithm:
     return tree.add(gradient, proximal_gradient)
 
   algorithm = Algorithm(name='fedprox', hparams={'mu': mu}, direction=direction, straggler_policy='partial')
-  if mu != ADAPTIVE:
+  if not isinstance(mu, AdaptiveMu):
     return algorithm
-  return algorithm._replace(hparams={'mu': initial_mu}, adapt=lambda losses: {'mu': adaptive_mu(losses, initial_mu)})
+  return algorithm._replace(
+    hparams={'mu': mu.initial_mu}, adapt=lambda losses: {'mu': adaptive_mu(losses, mu.initial_mu)}
+  )

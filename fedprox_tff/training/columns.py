@@ -62,7 +62,7 @@ COHORT_SKIPPED = Column(
 
 DISSIMILARITY_VARIANCE = Column(
   'dissimilarity/variance',
-  "with --rounds_per_dissimilarity: the variance of the clients' full gradients at w^t, as the authors' code computes it",
+  "with --rounds_per_dissimilarity: the variance of the clients' full gradients at w^t, as the authors compute it",
   label='Variance of\nlocal grad.',
 )
 DISSIMILARITY_B = Column(
