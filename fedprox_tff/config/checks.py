@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+from fedprox_tff.algorithms.base import Algorithm, shared_names
 from fedprox_tff.core.errors import UserError
 
 _NAME_BYTES = 255  # of a file's name, on every file system that matters
@@ -47,7 +48,7 @@ def _check_name(name: str | None) -> None:
     raise UserError(f'--name={name}: a name of at most {_NAME_BYTES} bytes is needed.')
 
 
-def _check_optimizer(config: Any, algorithm: Any) -> None:
+def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
   if config.client_optimizer is None:
     return
   flag, optimizer = f'--client_optimizer={config.flat()["client_optimizer"]}', config.client_optimizer.build()
@@ -56,14 +57,14 @@ def _check_optimizer(config: Any, algorithm: Any) -> None:
       f'{flag}: {algorithm.name} takes w^t - w_k apart into the gradients it is '
       'the sum of, which only sgd without momentum allows.'
     )
-  shared = sorted(optimizer.settings.keys() & algorithm.client.hparams.keys())
+  shared = shared_names(algorithm, list(optimizer.settings))
   if shared:
     raise UserError(
       f'{flag}: its {shared[0]} and that of {algorithm.name} are two values of one name; another optimizer is needed.'
     )
 
 
-def _check_full_participation(config: Any, algorithm: Any, num_clients: int | None) -> None:
+def _check_full_participation(config: Any, algorithm: Algorithm, num_clients: int | None) -> None:
   needs = f'{algorithm.name} needs all clients in every round'
   if config.clients_per_round is None:
     raise UserError(f'--clients_per_round: {needs}, and their number is needed.')
