@@ -35,8 +35,8 @@ with runtimes.use({runtime!r}):
 """
 
 MNIST = """
-from fedprox_tff.datasets import mnist
-print(mnist.locate({data_dir!r}) or '')
+from fedprox_tff.datasets import mnist_files
+print(mnist_files.locate({data_dir!r}) or '')
 """
 
 
