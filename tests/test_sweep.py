@@ -140,7 +140,7 @@ def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
 
 def test_cells_have_the_bits_of_single_runs(undisturbed, grid, tmp_path):
   for config in (configs_of(grid, undisturbed)[1], configs_of(grid, undisturbed)[4]):
-    values = {key: value for key, value in config.as_dict().items() if value not in (None, '', False)}
+    values = {key: value for key, value in config.flat().items() if value not in ('', False)}
     values |= {'results_dir': tmp_path}
     assert run.main(['run', *(f'--{key}={value}' for key, value in values.items())]) == 0
     assert lasting(read_rows(tmp_path / config.name)) == metrics([config])[config.name]

@@ -24,7 +24,7 @@ def claims(tmp_path):
 
 def finish(config, loss=1.0):
   write_run(status.folder(config), [loss] * (config.rounds + 1))
-  (status.folder(config) / 'config.json').write_text(json.dumps({'config': config.as_dict()}))
+  (status.folder(config) / 'config.json').write_text(json.dumps({'config': config.record()}))
 
 
 def states(plan, claims):

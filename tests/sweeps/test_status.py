@@ -7,9 +7,9 @@ import json
 import pytest
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claims
+from fedprox_tff.training import data
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def write(config, metrics, **values):
   folder = status.folder(config)
   folder.mkdir(exist_ok=True)
   (folder / 'metrics.csv').write_text(metrics)
-  (folder / 'config.json').write_text(json.dumps({'config': {**config.as_dict(), **values}}))
+  (folder / 'config.json').write_text(json.dumps({'config': {**config.record(), **values}}))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_cells_that_share_data_and_computations_lie_together():
   ]
   configs = [Config.from_flags(values) for values in flags]
   assert status.arrange(configs) == [configs[i] for i in (0, 4, 1, 2, 3)]
-  assert status.data_key(configs[0]) == status.data_key(configs[2]) != status.data_key(configs[3])
+  assert data.key(configs[0]) == data.key(configs[2]) != data.key(configs[3])
 
 
 @pytest.mark.parametrize('num_cells', [0, 1, 7, 45])
@@ -96,21 +96,3 @@ def test_the_states_of_a_cell(config, tmp_path):
   claim.finish()
   assert look() == ('done', 3, '')
   assert done == {config}
-
-
-@pytest.mark.parametrize(
-  ('flags', 'said'),
-  [
-    ({'algorithm': 'fedem', 'model': 'mlp_bn'}, '--model=mlp_bn: A mixture cannot be made of mlp_bn'),
-    ({'dataset': 'synthetic', 'model': 'cnn'}, '--model=cnn: The model cnn needs images'),
-    ({'clients_per_round': 101, 'num_clients': None}, '--clients_per_round=101: at most the 100 clients'),
-  ],
-)
-def test_what_does_not_fit_the_data_is_refused_before_any_run(tmp_path, flags, said):
-  flags = {'dataset': 'digits', 'results_dir': str(tmp_path), **flags}
-  dataset = status.load_data(Config.from_flags({'dataset': flags['dataset']}))
-  flags.pop('num_clients', None)
-  config = dataclasses.replace(Config.from_flags({**flags, 'clients_per_round': 10}), name='a cell')
-  config = dataclasses.replace(config, clients_per_round=flags.get('clients_per_round', 10))
-  with pytest.raises(UserError, match=f'^a cell: {said}'):
-    status.check_fits(config, dataset)

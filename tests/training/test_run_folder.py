@@ -64,7 +64,7 @@ def test_config_json_says_what_made_the_results(tmp_path):
   with open_run(config(tmp_path, mu=0.5), DATA):
     pass
   record = json.loads((tmp_path / 'run' / 'config.json').read_text())
-  assert record['config'] == config(tmp_path, mu=0.5).as_dict()
+  assert record['config'] == config(tmp_path, mu=0.5).record()
   assert record['data'] == {'source': DATA.source, 'fingerprint': DATA.fingerprint}
   assert record['versions']['tensorflow-federated'] == '0.87.0'
   assert {'revision', 'command', 'versions'} <= record.keys()
