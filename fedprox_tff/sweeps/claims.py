@@ -20,6 +20,7 @@ import tempfile
 import threading
 from typing import Literal
 
+from fedprox_tff.machine import files
 from fedprox_tff.machine.processes import node, start_of
 
 HEARTBEAT_SECONDS = 5.0
@@ -173,9 +174,7 @@ class Claim:
 
   def _leave(self, state: State, reason: str) -> None:
     self._stop()
-    temporary = self._path.with_name(f'.{self._path.name}')
-    temporary.write_text(to_json(dataclasses.replace(self._record, state=state, reason=reason)))
-    temporary.rename(self._path)
+    files.write_text(self._path, to_json(dataclasses.replace(self._record, state=state, reason=reason)))
 
   def _stop(self) -> None:
     self._end.set()

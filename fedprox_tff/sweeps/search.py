@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
@@ -152,8 +153,7 @@ def criterion(config: Config, folder: pathlib.Path) -> float:
 def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
   """Writes the choices of a grid as CSV, a row for each value that was tried, at once or not at all."""
   points = list(dict.fromkeys(key for choice in choices for key in choice.trial.point))
-  temporary = path.with_name(f'.{path.name}')
-  with temporary.open('w', newline='') as file:
+  with files.replacing(path) as unfinished, unfinished.open('w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['curve', *points, 'flag', 'value', 'train/loss', 'chosen'])
     for choice in choices:
@@ -161,7 +161,6 @@ def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
       for value, loss in zip(trial.values, choice.losses, strict=True):
         point = [trial.point.get(key) for key in points]
         writer.writerow([trial.curve, *point, trial.flag, value, loss, int(value == choice.value)])
-  temporary.rename(path)
 
 
 def _loss(loss: float) -> str:

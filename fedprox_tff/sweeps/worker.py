@@ -20,11 +20,11 @@ from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claim, Claims
 from fedprox_tff.training.progress import Progress
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 _PR_SET_PDEATHSIG = 1
 
 
