@@ -96,7 +96,10 @@ class Claims:
 
     A cell whose owners died `ATTEMPTS` times since this sweep began, as they do when memory runs out, fails here.
     """
-    record = self.records().get(cell)
+    return self.take(cell, self.records().get(cell))
+
+  def take(self, cell: str, record: Record | None) -> 'Claim | None':
+    """Claims a cell whose newest record is known, as far as it still is the newest; see `acquire`."""
     if self.is_held(record) or self.has_failed(record):
       return None
     died = record is not None and record.state == 'running' and record.modified >= self.since
