@@ -24,6 +24,7 @@ from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
+from fedprox_tff.training.run_folder import read_rows
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
 _EVALUATION = ('test/accuracy', 'test/loss', 'train/accuracy', 'train/loss')
@@ -139,11 +140,9 @@ def choose(trial: Trial, find: Callable[[Config], pathlib.Path | None]) -> Choic
 
 def criterion(config: Config, folder: pathlib.Path) -> float:
   """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
-  with (folder / 'metrics.csv').open(newline='') as file:
-    rows = [{key: float(row[key]) for key in ('round_num', *_EVALUATION)} for row in csv.DictReader(file)]
   losses = [
     row['train/loss']
-    for row in rows
+    for row in read_rows(folder)
     if row['round_num'] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
   ][-LAST:]
   mean = sum(losses) / len(losses)

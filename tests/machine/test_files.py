@@ -9,14 +9,7 @@ import sys
 import pytest
 
 from fedprox_tff.machine import files
-
-WRITES_TOO_MUCH = """
-import pathlib, resource, signal, sys
-from fedprox_tff.machine import files
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-files.write_bytes(pathlib.Path(sys.argv[1]), bytes(1001))
-"""
+from tests.limits import files_of_at_most
 
 
 def test_a_file_has_the_content_and_nothing_else_is_left(tmp_path):
@@ -47,13 +40,12 @@ def test_a_file_that_is_not_finished_leaves_the_one_before(tmp_path, error):
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_without_space_is_said_with_the_name_of_the_file(tmp_path):
-  """The limit of a file's size stands for it: writing fails half-way, as on a full disk."""
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path):
   path = tmp_path / 'file'
   path.write_text('before')
-  command = [sys.executable, '-c', WRITES_TOO_MUCH, str(path)]
-  result = subprocess.run(command, capture_output=True, text=True, check=False)
-  assert result.stderr.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{path}'"
+  with pytest.raises(OSError, match='File too large') as error, files_of_at_most(1000):
+    files.write_bytes(path, bytes(1001))
+  assert error.value.filename == str(path)
   assert path.read_text() == 'before'
   assert list(tmp_path.iterdir()) == [path]
 
