@@ -13,7 +13,7 @@ import tempfile
 import time
 from typing import IO, NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NO_ANSWER = 'no answer'
 
 GPUS = """
