@@ -6,7 +6,7 @@ import pathlib
 import re
 
 from fedprox_tff.algorithms import ALGORITHMS
-from fedprox_tff.config.record import Config, parameters
+from fedprox_tff.config.record import Config
 from tests.test_run import COLUMNS
 
 ROOT = pathlib.Path(__file__).parents[1]
