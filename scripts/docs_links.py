@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hook of MkDocs: links from docs/ into the rest of the repository work on the site too.
 
-A page links to ../../fedprox_tff/run.py, and a code host shows that file. The site holds docs/ alone, so this hook adds
-each file that a page links to, below repository/: pictures and tables as they are, Markdown as a page, and other text as
-a page that shows it. A link to a file that is not there is a warning, which `mkdocs build --strict` turns into an error.
+A page links to ../../fedprox_tff/run.py, and a code host shows that file. The site holds docs/ alone. So this hook adds
+each file that a page links to, below repository/: pictures and tables as they are, Markdown as a page, and other text
+as a page that shows it. A link to a file that is not there is a warning, and `mkdocs build --strict` makes it an error.
 """
 
 import logging
@@ -43,8 +43,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
       if target.endswith(_AS_THEY_ARE):
         files.append(File.generated(config, _uri(target), abs_src_path=str(root / target)))
       else:
-        text = f'# {posixpath.basename(target)}\n\n`{target}`\n\n~~~~~~{_language(target)}\n{(root / target).read_text()}~~~~~~\n'
-        files.append(File.generated(config, _uri(target), content=text))
+        files.append(File.generated(config, _uri(target), content=_shown(target, (root / target).read_text())))
       if target.endswith('.md'):
         waiting.append(target)
   return files
@@ -96,5 +95,9 @@ def _replace_links(markdown: str, point: Callable[[str], str]) -> str:
   return ''.join(parts)
 
 
-def _language(target: str) -> str:
-  return {'.py': 'python', '.sh': 'bash', '.sbatch': 'bash', '.toml': 'toml'}.get(posixpath.splitext(target)[1], 'text')
+def _shown(target: str, text: str) -> str:
+  """Returns the page that shows a file of code."""
+  language = {'.py': 'python', '.sh': 'bash', '.sbatch': 'bash', '.toml': 'toml'}.get(
+    posixpath.splitext(target)[1], 'text'
+  )
+  return f'# {posixpath.basename(target)}\n\n`{target}`\n\n~~~~~~{language}\n{text.rstrip()}\n~~~~~~\n'
