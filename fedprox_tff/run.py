@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of one run: python -m fedprox_tff.run --mu=1 --stragglers=0.5."""
 
-import dataclasses
 import math
 import os
 import pathlib
@@ -12,26 +11,26 @@ from typing import Any
 
 from absl import flags
 
+from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.help import help_text
-from fedprox_tff.config.record import Config, parameters
-from fedprox_tff.core.errors import DataError, RunFailedError, UserError
-from fedprox_tff.datasets import DATASETS
-from fedprox_tff.datasets.base import FederatedDataset
+from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import RunFailedError, UserError
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.machine import signals
 from fedprox_tff.machine.console import say
 from fedprox_tff.machine.signals import INTERRUPTED
+from fedprox_tff.training import data
 from fedprox_tff.training.progress import Progress
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def define_flags() -> flags.FlagValues:
-  """Returns absl flags, one for each field of `Config`; text, since `Config` checks it and says what is allowed."""
+  """Returns absl flags; their values are text, since `Config` checks them and says what is allowed."""
   values = flags.FlagValues()
-  for field in dataclasses.fields(Config):
-    define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
-    define(field.name, None, field.metadata['help'], flag_values=values)
+  for name, flag in FLAGS.items():
+    define = flags.DEFINE_boolean if flag.parameter.kind is bool else flags.DEFINE_string
+    define(name, None, flag.parameter.help, flag_values=values)
   return values
 
 
@@ -49,21 +48,6 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
   if rest:
     raise UserError(f'{rest[0]}: flags only, such as --{rest[0].lstrip("-").partition("=")[0]}=...; see --help.')
   return {name: values[name].value for name in values if values[name].present}
-
-
-def load_dataset(given: Mapping[str, Any]) -> tuple[Config, FederatedDataset]:
-  """Returns the config that flags describe and its federation, or those of the fallback if one was asked for."""
-  config = Config.from_flags(given)
-  loader = DATASETS[config.dataset]
-  try:
-    return config, loader(**config.arguments_of(loader))
-  except DataError as error:
-    fallback = config.fallback_dataset
-    if not fallback or fallback == config.dataset:
-      raise
-    say(f'{error}\n\n*** --fallback_dataset: training on {fallback}, not on {config.dataset}. ***\n')
-    unused = parameters(loader).keys() - parameters(DATASETS[fallback]).keys()
-    return load_dataset({key: value for key, value in given.items() if key not in unused} | {'dataset': fallback})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,7 +82,7 @@ def _let_go_of_tffs_default_context() -> None:
 
 def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
-  config, dataset = load_dataset(given)
+  config, dataset = data.load_or_fall_back(given, say)
   try:
     pathlib.Path(config.results_dir).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -109,20 +93,13 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   say(describe_federation(dataset))
 
   # TensorFlow and TFF take seconds to import: only after all that can be wrong before.
-  from fedprox_tff.federated import runtimes
-  from fedprox_tff.training import builder, loop, run_folder
+  from fedprox_tff.training.session import Session
 
-  with runtimes.use(config.runtime, device=config.device) as runtime:
-    parts = builder.Builder().build(config, dataset)
-    if parts.algorithm.start_client is not None and not parts.initial_client_state:
-      say(f'note: --model={config.model} has no part that {config.algorithm} would keep on clients, so all is shared')
-    with (
-      run_folder.open_run(config, dataset) as folder,
-      Progress(config.rounds, after_round=interrupts.check) as progress,
-    ):
+  with Session() as session, session.open(config, dataset) as run:
+    with Progress(config.rounds, after_round=interrupts.check) as progress:
       interrupts.begin_training()
-      loop.train(config, parts, runtime, folder, progress)
-  _summarize(folder.path, folder.rows(), config)
+      run.train(progress)
+    _summarize(run.folder.path, run.folder.rows(), config)
   return DONE
 
 
@@ -136,8 +113,8 @@ def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Con
     )
   else:
     say('test accuracy: none, since the federation has no test examples')
-  if config.dataset == config.fallback_dataset:
-    say(f'*** on {config.dataset}, the fallback data set ***')
+  if config.dataset.name == config.fallback_dataset:
+    say(f'*** on {config.dataset.name}, the fallback data set ***')
   say(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
   say(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
 

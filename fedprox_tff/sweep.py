@@ -18,6 +18,8 @@ from fedprox_tff.sweeps import grids, report, status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
 from fedprox_tff.sweeps.pool import Pool, default_jobs
+from fedprox_tff.training import data
+from fedprox_tff.training.fitting import check_fits
 
 DEFAULT_GRID = 'figure1_mnist'  # the MNIST panels of Figures 1 and 7
 
@@ -149,12 +151,12 @@ def _check_data(configs: Sequence[Config]) -> None:
   """Loads each data set once: it may not be there, or be downloaded, or not fit; processes are started after that."""
   by_data: dict[Any, list[Config]] = {}
   for config in configs:
-    by_data.setdefault(status.data_key(config), []).append(config)
+    by_data.setdefault(data.key(config), []).append(config)
   for members in by_data.values():
-    dataset = status.load_data(members[0])
+    dataset = data.load(members[0])
     say(f'{dataset.name}: {dataset.source}')
     for config in members:
-      status.check_fits(config, dataset)
+      check_fits(config, dataset)
 
 
 def _watch(plan: Plan, claims: Claims, pool: Pool, progress: report.Report) -> list[status.Status]:

@@ -18,11 +18,11 @@ import tensorflow_federated as tff
 from fedprox_tff import run
 from fedprox_tff.algorithms.adaptive_mu import adaptive_mu
 from fedprox_tff.config.record import Config
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.cohort import sample_cohort
+from tests.federations import load
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']
@@ -52,7 +52,7 @@ def lasting(rows):
 def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
   with runtimes.use('in_process'):
-    experiment = Builder().build(config, digits.load(data_seed=config.data_seed))
+    experiment = Builder().build(config, load('digits', data_seed=config.data_seed))
     manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'), prefix='round_')
     state, version = asyncio.run(manager.load_latest(experiment.initial_state))
     assert version == config.rounds
@@ -114,7 +114,7 @@ def test_a_run_is_what_its_parts_make(tmp_path, weighting):
   """The same rounds by hand: cohorts, batch orders by (seed, round, client), weights."""
   flags = {'dataset': 'digits', 'epochs': 2, 'stragglers': 0.5, 'seed': 3, 'rounds': 3, 'weighting': weighting}
   assert main(*(f'--{k}={v}' for k, v in flags.items()), f'--results_dir={tmp_path}', '--name=run') == 0
-  config, dataset = Config.from_flags(flags), digits.load(data_seed=0)
+  config, dataset = Config.from_flags(flags), load('digits', data_seed=0)
   with runtimes.use('in_process'):
     process, state = Builder().build(config, dataset)[:2]
     for round_num in (1, 2, 3):

@@ -4,33 +4,30 @@
 Each is the function of that name in the module of that name, and its keyword parameters are its flags.
 """
 
-import importlib
+from collections.abc import Callable
 
 from fedprox_tff.algorithms.base import Algorithm as Algorithm
+from fedprox_tff.algorithms.delta_sgd import delta_sgd as delta_sgd
+from fedprox_tff.algorithms.ditto import ditto as ditto
+from fedprox_tff.algorithms.dualprox import dualprox as dualprox
+from fedprox_tff.algorithms.fedadagrad import fedadagrad as fedadagrad
+from fedprox_tff.algorithms.fedadam import fedadam as fedadam
+from fedprox_tff.algorithms.fedavg import fedavg as fedavg
+from fedprox_tff.algorithms.fedavg_m import fedavg_m as fedavg_m
+from fedprox_tff.algorithms.fedavgm import fedavgm as fedavgm
+from fedprox_tff.algorithms.fedbn import fedbn as fedbn
+from fedprox_tff.algorithms.feddane import feddane as feddane
+from fedprox_tff.algorithms.fedem import fedem as fedem
+from fedprox_tff.algorithms.fedexp import fedexp as fedexp
+from fedprox_tff.algorithms.fedgm import fedgm as fedgm
+from fedprox_tff.algorithms.fedinit import fedinit as fedinit
+from fedprox_tff.algorithms.fedlesam import fedlesam as fedlesam
+from fedprox_tff.algorithms.fednar import fednar as fednar
+from fedprox_tff.algorithms.fedprox import fedprox as fedprox
+from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
+from fedprox_tff.algorithms.pfedme import pfedme as pfedme
+from fedprox_tff.algorithms.scaffnew import scaffnew as scaffnew
+from fedprox_tff.algorithms.scaffold import scaffold as scaffold
+from fedprox_tff.core.choices import choices_of
 
-_NAMES = (
-  'fedavg',
-  'fedprox',
-  'fedavgm',
-  'fedadagrad',
-  'fedadam',
-  'fedyogi',
-  'fedgm',
-  'fedexp',
-  'fednar',
-  'dualprox',
-  'delta_sgd',
-  'fedavg_m',
-  'fedinit',
-  'fedlesam',
-  'scaffold',
-  'scaffnew',
-  'feddane',
-  'fedbn',
-  'ditto',
-  'pfedme',
-  'fedem',
-)
-
-ALGORITHMS = {name: getattr(importlib.import_module(f'{__name__}.{name}'), name) for name in _NAMES}
-globals().update(ALGORITHMS)  # the functions, in the place of their modules: from fedprox_tff.algorithms import fedprox
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = choices_of(vars(), __name__)

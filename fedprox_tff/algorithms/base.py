@@ -2,24 +2,30 @@
 """What a federated algorithm is: a record of pure functions over weights.
 
 One round is the same for all (FedAvg; McMahan et al., AISTATS 2017, arXiv:1602.05629): clients start at the server's
-weights w^t, take local steps along a direction within their budgets, and the server descends the weighted mean of
-w^t - w_k. Cohorts, stragglers, budgets, batches and metrics never depend on the algorithm; a file beside this one says
-only where its method differs:
+weights w^t, take local steps within their budgets, and the server descends the weighted mean of w^t - w_k. Cohorts,
+stragglers, budgets, batches and metrics never depend on the algorithm; a file beside this one says only where its
+method differs. The functions are called in this order:
 
-    client   start_client, once; then in each round start -> (step, or its direction alone) -> ... -> finish
-    server   start_server, once; then in each round update_server or the server optimizer, and update_message
-    both     evaluated, personal: the weights that are evaluated
+    once        server.init, client.init
+    a round     client.gather on every client, in a communication of its own, for the few methods that have it
+                client.start, then client.step again and again, then client.finish
+                server.update, or the server optimizer; then server.message
+    evaluation  server.evaluated for the global model, client.personal for a client's own
 
 Hyperparameters are values in the process's state, on the clients' side (with the client optimizer's, such as its
-learning rate) and on the server's.
+learning rate) and on the server's. `set_hparams` changes them between rounds without building anything anew.
 """
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from fedprox_tff.core import tree
+from fedprox_tff.core.columns import Column
 from fedprox_tff.core.tree import Weights
+
+Hparams = Mapping[str, Any]
+NOTHING: Hparams = types.MappingProxyType({})
 
 
 class Local(NamedTuple):
@@ -30,14 +36,48 @@ class Local(NamedTuple):
   message: Weights = ()  # what the server sent beside them
   state: Any = ()  # what the client has kept since its last round: a tuple of float tensors, or of tuples of them
   constants: Any = ()  # tensors that `start` works out for the whole round
-  example_weights: Any = None  # [n_k, M], from `start`: what the losses of the M models count in each example
   scratch: Any = ()  # tensors that the method carries from step to step
   num_steps: Any = 0  # local steps taken so far
   normalisation: tuple[bool, ...] = ()  # for each weight whether it is a normalisation layer's
-  gradient_of: Callable[[Weights], Weights] | None = None  # the gradient elsewhere, on the same batch
-  move_statistics: Callable[[Weights, Weights], Weights] | None = None  # see `step`
-  full_gradient_of: Callable[[Weights], Weights] | None = None  # on all examples; in `start` and `finish`
-  losses_of: Callable[[Weights], Any] | None = None  # [n_k, M], of each example in each model; in `start` and `finish`
+
+
+class Batch(Protocol):
+  """What a local step can ask of its batch."""
+
+  def gradient(self, at: Weights) -> Weights:
+    """Returns g_k(at), the gradient of the batch's mean loss."""
+
+  def move_statistics(self, before: Weights, after: Weights) -> Weights:
+    """Returns `after` with the running statistics of `before`, moved on by the batch.
+
+    For methods that move a model of their own from `before` to `after` by the gradient of the batch.
+    """
+
+
+class Examples(Protocol):
+  """What a client can ask of all its examples together, before its first local step and after its last."""
+
+  def gradient(self, at: Weights) -> Weights:
+    """Returns grad F_k(at), the gradient of the client's whole risk."""
+
+  def losses(self, at: Weights) -> Any:
+    """Returns the loss of each example in each of a mixture's M models, [n_k, M]; M is 1 for any other model."""
+
+
+class Start(NamedTuple):
+  """Where a client begins its round."""
+
+  weights: Weights  # the first local iterate
+  constants: Any = ()  # tensors for the whole round
+  scratch: Any = ()  # tensors for the first step
+  example_weights: Any = None  # [n_k, M]: what each example's loss counts in each of M models; None: 1
+
+
+class Step(NamedTuple):
+  """What one local step does."""
+
+  direction: Weights  # what the client optimizer descends
+  scratch: Any = ()  # tensors for the next step
 
 
 class Report(NamedTuple):
@@ -57,27 +97,103 @@ class Server(NamedTuple):
   kept: Any = ()  # what it keeps to itself, such as momentum
 
 
-Share = Annotated[float, (0, 1)]  # of a factory's parameter: a number from 0 to 1; a plain float is at least 0
-Hparams = Mapping[str, Any]
-Direction = Callable[[Weights, Local, Hparams], Weights]
+def start_at_anchor(local: Local, examples: Examples, hparams: Hparams) -> Start:
+  """FedAvg's start: the server's weights."""
+  del examples, hparams
+  return Start(local.anchor)
 
 
-def gradient_direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
-  """FedAvg's direction: the gradient of the batch, as it is."""
-  del local, hparams
-  return gradient
-
-
-def start_at_anchor(local: Local, hparams: Hparams) -> Local:
-  """FedAvg's start: the server's weights, and nothing to carry along."""
+def gradient_of_batch(local: Local, batch: Batch, hparams: Hparams) -> Weights:
+  """FedAvg's objective is F_k itself: the gradient of the batch, as it is."""
   del hparams
-  return local
+  return batch.gradient(local.weights)
 
 
-def report_displacement(local: Local, hparams: Hparams) -> Report:
+def report_displacement(local: Local, examples: Examples, hparams: Hparams) -> Report:
   """FedAvg's report: w^t - w_k alone."""
-  del hparams
+  del examples, hparams
   return Report(tree.sub(local.anchor, local.weights))
+
+
+class ClientRule(NamedTuple):
+  """The client's part of a method.
+
+  Attributes:
+    hparams: Initial values of its hyperparameters. Its functions get them together with the client optimizer's.
+    init: What a client keeps, `Local.state`, before it first takes part, from a `Local` at w^0. None: clients keep
+      nothing, and the method is a plain `LearningProcess`.
+    gather: `(local, examples, hparams)` at w^t to what clients send in a communication of its own before the round's
+      work; its mean is the message of the round. None: there is no such communication.
+    start: `(local, examples, hparams)` to where the client begins.
+    gradient: `(local, batch, hparams)` to the gradient of h_k, what the client minimises in a round. FedProx's is
+      F_k(w) + mu/2 ||w - w^t||^2. A client's gamma-inexactness is measured by it.
+    step: `(local, batch, hparams)` to how a local step descends. None: along `gradient`.
+    finish: `(local, examples, hparams)` to the client's report, after its last step.
+    personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none.
+  """
+
+  hparams: Hparams = NOTHING
+  init: Callable[[Local], Any] | None = None
+  gather: Callable[[Local, Examples, Hparams], Weights] | None = None
+  start: Callable[[Local, Examples, Hparams], Start] = start_at_anchor
+  gradient: Callable[[Local, Batch, Hparams], Weights] = gradient_of_batch
+  step: Callable[[Local, Batch, Hparams], Step] | None = None
+  finish: Callable[[Local, Examples, Hparams], Report] = report_displacement
+  personal: Callable[[Local], Weights] | None = None
+
+
+class ServerRule(NamedTuple):
+  """The server's part of a method.
+
+  Attributes:
+    hparams: Initial values of its hyperparameters; `learning_rate` is the flag --server_learning_rate. Its functions
+      also find `num_clients` there, N, if the method needs it.
+    init: `weights` to the server before the first round; only the shapes of the weights count.
+    update: `(server, report, hparams)` to the server after a round, from the mean report. None: the server optimizer
+      descends the mean update.
+    message: `(server, report, hparams)` to the next round's message, from the server before the round; after either
+      step of the server. None: the message stays, unless `update` replaces it.
+    evaluated: `server` to the weights to evaluate. None: w^t.
+  """
+
+  hparams: Hparams = NOTHING
+  init: Callable[[Weights], Server] = Server
+  update: Callable[[Server, Report, Hparams], Server] | None = None
+  message: Callable[[Server, Report, Hparams], Weights] | None = None
+  evaluated: Callable[[Server], Weights] | None = None
+
+
+class Needs(NamedTuple):
+  """What a method needs of the rest of a run."""
+
+  plain_sgd: bool = False  # the rule holds for clients of plain SGD only
+  own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
+  all_clients: bool = False  # every client takes part in every round
+  num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
+  components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
+
+
+class Schedule(NamedTuple):
+  """What a method decides round by round.
+
+  Attributes:
+    round_steps: `(seed, round_num)` to the number of local steps that all clients of a round take, or fewer if their
+      budgets are smaller, where the method draws it. None: the budgets alone.
+    adapt: `losses` so far, f(w^0), f(w^1), ..., to the clients' hyperparameters of the next round. None keeps them.
+  """
+
+  round_steps: Callable[[int, int], int] | None = None
+  adapt: Callable[[Sequence[float]], Hparams] | None = None
+
+
+class Policy(NamedTuple):
+  """What the method's paper does where a run does not say.
+
+  Papers that say nothing of stragglers get FedAvg's policy.
+  """
+
+  stragglers: Literal['partial', 'drop'] = 'drop'  # keep what stragglers did, or leave them out of the round
+  weighting: Literal['examples', 'uniform'] = 'examples'  # how clients are weighted when averaging: by n_k, or equally
 
 
 class Algorithm(NamedTuple):
@@ -85,58 +201,36 @@ class Algorithm(NamedTuple):
 
   Attributes:
     name: The name on the command line.
-    hparams: Initial values of the hyperparameters that live in the process's state: `set_hparams` changes them between
-      rounds without building anything anew. The clients' functions get them together with the client optimizer's.
-    start: `(local, hparams)` to where a client begins: other weights than w^t, constants, or scratch.
-    direction: `(gradient, local, hparams)` to what one local step descends. The client optimizer applies it.
-    step: `(gradient, local, hparams)` to what one local step descends, and the scratch of the next one. None: the
-      direction, and no scratch. A step that moves a model of its own from `before` to `after` by the gradient of the
-      batch keeps `local.move_statistics(before, after)`: running statistics of normalisation follow the batches.
-    finish: `(local, hparams)` to the client's report, after its last step.
-    start_client: What a client keeps, `Local.state`, before it first takes part, from a `Local` at w^0. None: clients
-      keep nothing, and the method is a plain `LearningProcess`.
-    personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none.
-    gather: `(local, hparams)` at w^t to what clients send in a round of communication of its own before the round's
-      work, with `full_gradient_of`; its mean is the message of the round. None: there is no such round.
-    round_steps: `(seed, round_num)` to the number of local steps that all clients of a round take, or fewer if their
-      budgets are smaller, where the method draws it. None: the budgets alone.
-    full_participation: Whether the method needs all clients in every round.
-    plain_sgd: Whether the rule holds for clients of plain SGD only.
-    own_step_size: Whether the direction has its step size in it, so that there is no client optimizer.
-    num_components: M of a method that trains a mixture of M models; 0 for one model.
-    start_server: `weights` to the server before the first round; only the shapes of the weights count.
-    update_server: `(server, report, hparams)` to the server after a round, from the mean report. None: the server
-      optimizer descends the mean update.
-    update_message: `(server, report, hparams)` to the next round's message, from the server before the round; after
-      either step of the server. None: the message stays, unless `update_server` replaces it.
-    server_hparams: Of these two, as `hparams`; its `learning_rate` is the flag --server_learning_rate. A `num_clients`
-      among them, None here, is N, the number of clients of the federation.
-    evaluated: `server` to the weights to evaluate. None: w^t.
-    adapt: `losses` so far, f(w^0), f(w^1), ..., to the hyperparameters of the next round; None keeps them.
-    straggler_policy: What the method's paper does with clients that run out of time: 'partial' keeps their partial
-      work, 'drop' leaves them out of the round, as in FedAvg, which is also what papers that say nothing get.
-    weighting: The clients' masses in the mean: 'examples' (n_k) or 'uniform'.
+    title: The name in figures and tables, as its paper writes it.
+    words: What a legend says of it behind the title, such as its mu; empty if the title says enough.
+    line: The style of its curves, one of Matplotlib's.
+    client: The client's part.
+    server: The server's part.
+    needs: What it needs of the rest of a run.
+    schedule: What it decides round by round.
+    policy: What its paper does with stragglers, and in the mean.
+    columns: Columns of metrics.csv that it adds: each the round's value of the client hyperparameter of that name.
   """
 
   name: str
-  hparams: Hparams = types.MappingProxyType({})
-  start: Callable[[Local, Hparams], Local] = start_at_anchor
-  direction: Direction = gradient_direction
-  step: Callable[[Weights, Local, Hparams], tuple[Weights, Any]] | None = None
-  finish: Callable[[Local, Hparams], Report] = report_displacement
-  start_client: Callable[[Local], Any] | None = None
-  personal: Callable[[Local], Weights] | None = None
-  gather: Callable[[Local, Hparams], Weights] | None = None
-  round_steps: Callable[[int, int], int] | None = None
-  full_participation: bool = False
-  plain_sgd: bool = False
-  own_step_size: bool = False
-  num_components: int = 0
-  start_server: Callable[[Weights], Server] = Server
-  update_server: Callable[[Server, Report, Hparams], Server] | None = None
-  update_message: Callable[[Server, Report, Hparams], Weights] | None = None
-  server_hparams: Hparams = types.MappingProxyType({})
-  evaluated: Callable[[Server], Weights] | None = None
-  adapt: Callable[[Sequence[float]], Hparams] | None = None
-  straggler_policy: str = 'drop'
-  weighting: str = 'examples'
+  title: str
+  words: str = ''
+  line: str = '-'
+  client: ClientRule = ClientRule()
+  server: ServerRule = ServerRule()
+  needs: Needs = Needs()
+  schedule: Schedule = Schedule()
+  policy: Policy = Policy()
+  columns: tuple[Column, ...] = ()
+
+
+def shared_names(algorithm: Algorithm, optimizer_hparams: Sequence[str]) -> list[str]:
+  """Returns the names that a method's client hyperparameters share with the client optimizer's: there must be none."""
+  return sorted(set(algorithm.client.hparams) & set(optimizer_hparams))
+
+
+def step_of(algorithm: Algorithm, local: Local, batch: Batch, hparams: Hparams) -> Step:
+  """Returns how a local step of the method descends: its own step, or else along its gradient."""
+  if algorithm.client.step is not None:
+    return algorithm.client.step(local, batch, hparams)
+  return Step(algorithm.client.gradient(local, batch, hparams))

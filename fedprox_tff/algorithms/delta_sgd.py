@@ -11,11 +11,19 @@ branch is left out. The authors' code also lets eta grow before the first step, 
 ("damping") and delta = 0.02 or 0.1; the defaults here are those of the paper's experiments.
 """
 
-from typing import Any
-
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Needs,
+  Policy,
+  Start,
+  Step,
+)
 from fedprox_tff.core import tree
-from fedprox_tff.core.tree import Weights
 
 
 def delta_sgd(*, gamma: float = 2.0, delta: float = 0.1, initial_learning_rate: float = 0.2) -> Algorithm:
@@ -27,25 +35,28 @@ def delta_sgd(*, gamma: float = 2.0, delta: float = 0.1, initial_learning_rate: 
     initial_learning_rate: The first step size of a round, eta_0.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
-    return local._replace(scratch=(local.weights, hparams['initial_learning_rate'], 1.0))
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples
+    return Start(local.anchor, scratch=(local.anchor, hparams['initial_learning_rate'], 1.0))
 
-  def step(gradient: Weights, local: Local, hparams: Hparams) -> tuple[Weights, Any]:
+  def step(local: Local, batch: Batch, hparams: Hparams) -> Step:
     previous, eta, theta = local.scratch
+    gradient = batch.gradient(local.weights)
     moved = tree.norm(tree.sub(local.weights, previous))
-    turned = tree.norm(tree.sub(gradient, local.gradient_of(previous)))
+    turned = tree.norm(tree.sub(gradient, batch.gradient(previous)))
     growth = tree.sqrt(1 + hparams['delta'] * theta) * eta
     bound = tree.where(moved * turned > 0, hparams['gamma'] * tree.divide(moved, 2 * turned), growth)
     first = local.num_steps < 1
     new_eta = tree.where(first, eta, tree.minimum(bound, growth))
     new_theta = tree.where(first, theta, tree.divide(new_eta, eta))
-    return tree.scale(new_eta, gradient), (local.weights, new_eta, new_theta)
+    return Step(tree.scale(new_eta, gradient), scratch=(local.weights, new_eta, new_theta))
 
   return Algorithm(
     name='delta_sgd',
-    hparams={'gamma': gamma, 'delta': delta, 'initial_learning_rate': initial_learning_rate},
-    start=start,
-    step=step,
-    own_step_size=True,
-    weighting='uniform',
+    title='Delta-SGD',
+    client=ClientRule(
+      hparams={'gamma': gamma, 'delta': delta, 'initial_learning_rate': initial_learning_rate}, start=start, step=step
+    ),
+    needs=Needs(own_step_size=True),
+    policy=Policy(weighting='uniform'),
   )

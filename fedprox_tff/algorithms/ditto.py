@@ -11,11 +11,19 @@ SGD, whatever --client_optimizer is. The authors average uniformly over clients 
 without replacement; --sampling=proportional is with replacement.
 """
 
-from typing import Any
-
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Policy,
+  Report,
+  Start,
+  Step,
+)
 from fedprox_tff.core import tree
-from fedprox_tff.core.tree import Weights
 
 
 def ditto(*, personal_strength: float = 1.0) -> Algorithm:
@@ -25,27 +33,30 @@ def ditto(*, personal_strength: float = 1.0) -> Algorithm:
     personal_strength: lambda, how much a client's own model is held to the global one; the authors'.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
-    del hparams
-    return local._replace(scratch=local.state)
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples, hparams
+    return Start(local.anchor, scratch=local.state)
 
-  def step(gradient: Weights, local: Local, hparams: Hparams) -> tuple[Weights, Any]:
+  def step(local: Local, batch: Batch, hparams: Hparams) -> Step:
     v = local.scratch
     pull = tree.scale(hparams['personal_strength'], tree.sub(v, local.anchor))
-    descent = tree.scale(hparams['learning_rate'], tree.add(local.gradient_of(v), pull))
-    return gradient, local.move_statistics(v, tree.sub(v, descent))
+    descent = tree.scale(hparams['learning_rate'], tree.add(batch.gradient(v), pull))
+    return Step(batch.gradient(local.weights), scratch=batch.move_statistics(v, tree.sub(v, descent)))
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     return Report(tree.sub(local.anchor, local.weights), state=local.scratch)
 
   return Algorithm(
     name='ditto',
-    hparams={'personal_strength': personal_strength},
-    start=start,
-    step=step,
-    finish=finish,
-    start_client=lambda local: local.weights,
-    personal=lambda local: local.state,
-    weighting='uniform',
+    title='Ditto',
+    client=ClientRule(
+      hparams={'personal_strength': personal_strength},
+      init=lambda local: local.weights,
+      start=start,
+      step=step,
+      finish=finish,
+      personal=lambda local: local.state,
+    ),
+    policy=Policy(weighting='uniform'),
   )

@@ -10,10 +10,9 @@ The released code does otherwise: it halves both coefficients, clips gradients a
 before each step, so that its second term is always zero. The defaults of mu and nu are its own.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
+from fedprox_tff.algorithms.base import Algorithm, Batch, Examples, Hparams, Local, Start, Step
 from fedprox_tff.algorithms.fedprox import fedprox
 from fedprox_tff.core import tree
-from fedprox_tff.core.tree import Weights
 
 
 def dualprox(*, mu: float = 0.01, step_penalty: float = 0.1) -> Algorithm:
@@ -25,12 +24,18 @@ def dualprox(*, mu: float = 0.01, step_penalty: float = 0.1) -> Algorithm:
   """
   base = fedprox(mu=mu)
 
-  def start(local: Local, hparams: Hparams) -> Local:
-    del hparams
-    return local._replace(scratch=local.weights)
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples, hparams
+    return Start(local.anchor, scratch=local.anchor)
 
-  def step(gradient: Weights, local: Local, hparams: Hparams) -> tuple[Weights, Weights]:
+  def step(local: Local, batch: Batch, hparams: Hparams) -> Step:
     penalty = tree.scale(hparams['step_penalty'], tree.sub(local.weights, local.scratch))
-    return tree.add(base.direction(gradient, local, hparams), penalty), local.weights
+    return Step(tree.add(base.client.gradient(local, batch, hparams), penalty), scratch=local.weights)
 
-  return base._replace(name='dualprox', hparams={'mu': mu, 'step_penalty': step_penalty}, start=start, step=step)
+  hparams = {'mu': mu, 'step_penalty': step_penalty}
+  return base._replace(
+    name='dualprox',
+    title='DualPROX',
+    line='-',
+    client=base.client._replace(hparams=hparams, start=start, step=step),
+  )

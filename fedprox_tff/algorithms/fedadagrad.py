@@ -6,9 +6,10 @@
 Defaults as FedAdam's, but beta_1 = 0, as in the paper's experiments.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Share
+from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.algorithms.fedopt import Form, fedopt, papers_root
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import Share
 
 _TFFS_INITIAL_V = 0.1
 
@@ -28,8 +29,9 @@ def fedadagrad(
   papers = fedopt_form == 'paper'
   return fedopt(
     'fedadagrad',
+    'FedAdagrad',
     accumulate=lambda v, squared, hparams: v + squared,
     precondition=papers_root if papers else lambda v, rounds, hparams: tree.sqrt(v + hparams['tau']),
     initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _TFFS_INITIAL_V,
-    server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'tau': tau},
+    hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'tau': tau},
   )

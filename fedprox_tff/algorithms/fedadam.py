@@ -7,17 +7,18 @@ Defaults: beta_1 and beta_2 of the paper; lr = 0.1 and tau = 0.01 are the best o
 inside the paper's grids (its best differ for each task).
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Share
+from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.algorithms.fedopt import Form, fedopt, papers_root, unbiased_root
+from fedprox_tff.core.choices import Share
 
 
 def fedadam(
   *,
   server_learning_rate: float = 0.1,
   beta_1: Share = 0.9,
-  beta_2: Share = 0.99,
   tau: float = 0.01,
   fedopt_form: Form = 'paper',
+  beta_2: Share = 0.99,
 ) -> Algorithm:
   """Returns FedAdam.
 
@@ -32,8 +33,9 @@ def fedadam(
   papers = fedopt_form == 'paper'
   return fedopt(
     'fedadam',
+    'FedAdam',
     accumulate=lambda v, squared, hparams: hparams['beta_2'] * v + (1 - hparams['beta_2']) * squared,
     precondition=papers_root if papers else unbiased_root,
     initial_v=lambda hparams: hparams['tau'] ** 2 if papers else 0.0,
-    server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
+    hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
   )

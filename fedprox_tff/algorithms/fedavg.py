@@ -10,4 +10,4 @@ from fedprox_tff.algorithms.base import Algorithm
 
 def fedavg() -> Algorithm:
   """Returns FedAvg: the base record, unchanged."""
-  return Algorithm(name='fedavg')
+  return Algorithm(name='fedavg', title='FedAvg', line=':')

@@ -11,8 +11,21 @@ eta K_k: with 1, the default, it is eta K where all take K steps, which averages
 uniform. beta = 0.1 is fedtorch's (as FedAVGM), which does not divide by eta K_k; the paper's value was not to be read.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server, Share
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Needs,
+  Policy,
+  Report,
+  Server,
+  ServerRule,
+)
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import Share
 from fedprox_tff.core.tree import Weights
 
 
@@ -24,29 +37,27 @@ def fedavg_m(*, beta: Share = 0.1, server_learning_rate: float = 1.0) -> Algorit
     server_learning_rate: gamma over the mean of eta K_k.
   """
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     beta = hparams['beta']
-    return tree.add(tree.scale(beta, gradient), tree.scale(1 - beta, local.message))
+    return tree.add(tree.scale(beta, batch.gradient(local.weights)), tree.scale(1 - beta, local.message))
 
-  def finish(local: Local, hparams: Hparams) -> Report:
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples
     length = hparams['learning_rate'] * tree.as_float(local.num_steps)
     return Report(tree.scale(tree.divide(1.0, length), tree.sub(local.anchor, local.weights)), extra=length)
 
-  def start_server(weights: Weights) -> Server:
+  def init(weights: Weights) -> Server:
     return Server(weights, message=tree.zeros_like(weights))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     gamma = hparams['learning_rate'] * report.extra
     return server._replace(weights=tree.sub(server.weights, tree.scale(gamma, report.update)), message=report.update)
 
   return Algorithm(
     name='fedavg_m',
-    hparams={'beta': beta},
-    direction=direction,
-    finish=finish,
-    plain_sgd=True,
-    start_server=start_server,
-    update_server=update_server,
-    server_hparams={'learning_rate': server_learning_rate},
-    weighting='uniform',
+    title='FedAvg-M',
+    client=ClientRule(hparams={'beta': beta}, gradient=gradient, finish=finish),
+    server=ServerRule(hparams={'learning_rate': server_learning_rate}, init=init, update=update),
+    needs=Needs(plain_sgd=True),
+    policy=Policy(weighting='uniform'),
   )

@@ -10,8 +10,9 @@ Not damped: v settles at D / (1 - beta). beta = 0.9 is the common choice of thei
 Cheng et al.'s FedAvg-M, which fedtorch calls FedAVGM, is another method: `fedavg_m`.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, Share
+from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, ServerRule
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import Share
 from fedprox_tff.core.tree import Weights
 
 
@@ -24,18 +25,14 @@ def fedavgm(*, server_momentum: Share = 0.9, nesterov: bool = False, server_lear
     server_learning_rate: lr; 1 in the authors' experiments.
   """
 
-  def start_server(weights: Weights) -> Server:
+  def init(weights: Weights) -> Server:
     return Server(weights, kept=tree.zeros_like(weights))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     beta = hparams['server_momentum']
     v = tree.add(tree.scale(beta, server.kept), report.update)
     step = tree.add(report.update, tree.scale(beta, v)) if nesterov else v
     return server._replace(weights=tree.sub(server.weights, tree.scale(hparams['learning_rate'], step)), kept=v)
 
-  return Algorithm(
-    name='fedavgm',
-    start_server=start_server,
-    update_server=update_server,
-    server_hparams={'learning_rate': server_learning_rate, 'server_momentum': server_momentum},
-  )
+  hparams = {'learning_rate': server_learning_rate, 'server_momentum': server_momentum}
+  return Algorithm(name='fedavgm', title='FedAvgM', server=ServerRule(hparams=hparams, init=init, update=update))

@@ -8,7 +8,7 @@ model is the server's weights with the client's layers in them; what stands for 
 leaves open: here the initial layers do.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Policy, Report, Start
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
@@ -23,20 +23,18 @@ def fedbn() -> Algorithm:
     own = iter(local.state)
     return tuple(next(own) if is_own else w for w, is_own in zip(local.anchor, local.normalisation, strict=True))
 
-  def start(local: Local, hparams: Hparams) -> Local:
-    del hparams
-    return local._replace(weights=with_own_layers(local))
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples, hparams
+    return Start(with_own_layers(local))
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     moved = zip(tree.sub(local.anchor, local.weights), tree.zeros_like(local.anchor), local.normalisation, strict=True)
     return Report(tuple(zero if is_own else u for u, zero, is_own in moved), state=own_layers(local))
 
   return Algorithm(
     name='fedbn',
-    start=start,
-    finish=finish,
-    start_client=own_layers,
-    personal=with_own_layers,
-    weighting='uniform',
+    title='FedBN',
+    client=ClientRule(init=own_layers, start=start, finish=finish, personal=with_own_layers),
+    policy=Policy(weighting='uniform'),
   )

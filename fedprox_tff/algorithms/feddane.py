@@ -9,7 +9,7 @@ The paper samples clients anew for the second communication; the authors' code t
 the FedProx paper compares with it.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Server
+from fedprox_tff.algorithms.base import Algorithm, Batch, Examples, Hparams, Local, Policy, Server, ServerRule, Start
 from fedprox_tff.algorithms.fedprox import fedprox
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
@@ -21,20 +21,24 @@ def feddane(*, mu: float = 0.0) -> Algorithm:
   Args:
     mu: Strength of the proximal term. The FedProx paper's comparison does not say its value.
   """
-  backbone = fedprox(mu=mu)
+  base = fedprox(mu=mu)
 
-  def start(local: Local, hparams: Hparams) -> Local:
+  def gather(local: Local, examples: Examples, hparams: Hparams) -> Weights:
     del hparams
-    return local._replace(constants=tree.sub(local.message, local.full_gradient_of(local.anchor)))
+    return examples.gradient(local.anchor)
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
-    return tree.add(backbone.direction(gradient, local, hparams), local.constants)
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del hparams
+    return Start(local.anchor, constants=tree.sub(local.message, examples.gradient(local.anchor)))
 
-  return backbone._replace(
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
+    return tree.add(base.client.gradient(local, batch, hparams), local.constants)
+
+  return base._replace(
     name='feddane',
-    start=start,
-    direction=direction,
-    gather=lambda local, hparams: local.full_gradient_of(local.anchor),
-    start_server=lambda weights: Server(weights, message=tree.zeros_like(weights)),
-    straggler_policy='drop',
+    title='FedDANE',
+    line='-',
+    client=base.client._replace(gather=gather, start=start, gradient=gradient),
+    server=ServerRule(init=lambda weights: Server(weights, message=tree.zeros_like(weights))),
+    policy=Policy(),
   )

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import numpy as np
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Needs, Report, Start
 from fedprox_tff.core import tree
 
 
@@ -27,21 +27,24 @@ def fedem(*, num_components: Annotated[int, (1, None)] = 3) -> Algorithm:
     num_components: M, the number of models, each as large as --model; the authors'. 1 is FedAvg.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
     del hparams
     (pi,) = local.state
-    q = tree.softmax(tree.log(pi) - local.losses_of(local.anchor))
-    return local._replace(example_weights=q, constants=(tree.mean_of_rows(q),))
+    q = tree.softmax(tree.log(pi) - examples.losses(local.anchor))
+    return Start(local.anchor, example_weights=q, constants=(tree.mean_of_rows(q),))
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     return Report(tree.sub(local.anchor, local.weights), state=local.constants)
 
   return Algorithm(
     name='fedem',
-    start=start,
-    finish=finish,
-    start_client=lambda local: (np.full(num_components, 1 / num_components, np.float32),),
-    personal=lambda local: (*local.weights, *local.state),
-    num_components=num_components,
+    title='FedEM',
+    client=ClientRule(
+      init=lambda local: (np.full(num_components, 1 / num_components, np.float32),),
+      start=start,
+      finish=finish,
+      personal=lambda local: (*local.weights, *local.state),
+    ),
+    needs=Needs(components=num_components),
   )

@@ -12,36 +12,29 @@ for w^t swings; training goes on from w^t. Both means are uniform, as in the pap
 clipping and weight decay are not part of the method, and not here.
 """
 
-from typing import Literal
-
-from fedprox_tff.algorithms.backbones import Backbone, build_backbone
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
+from fedprox_tff.algorithms.backbones import FEDPROX, Backbone
+from fedprox_tff.algorithms.base import Algorithm, Examples, Hparams, Local, Policy, Report, Server
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fedexp(
-  *, epsilon: float = 0.001, backbone: Backbone = 'fedprox', mu: float = 0.0, scaffold_option: Literal[1, 2] = 2
-) -> Algorithm:
+def fedexp(*, epsilon: float = 0.001, backbone: Backbone = FEDPROX) -> Algorithm:
   """Returns FedExP.
 
   Args:
     epsilon: Keeps the step finite where the clients' updates cancel. The authors': 0.001 (CIFAR, CINIC), 0.1 (EMNIST).
-    backbone: The method whose clients' steps are changed: 'fedprox', or 'scaffold', whose server keeps its control
-      variate too.
-    mu: Strength of FedProx's proximal term.
-    scaffold_option: How SCAFFOLD's clients renew their control variates.
+    backbone: The method whose clients' steps are changed: FedProx, or SCAFFOLD, whose server keeps its control variate
+      too.
   """
-  base = build_backbone(backbone, mu=mu, scaffold_option=scaffold_option)
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    report = base.finish(local, hparams)
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    report = backbone.client.finish(local, examples, hparams)
     return report._replace(extra=tree.squared_norm(report.update))
 
-  def start_server(weights: Weights) -> Server:
-    return base.start_server(weights)._replace(kept=tree.zeros_like(weights))
+  def init(weights: Weights) -> Server:
+    return backbone.server.init(weights)._replace(kept=tree.zeros_like(weights))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     ratio = report.extra / (2 * (tree.squared_norm(report.update) + hparams['epsilon']))
     step = tree.scale(tree.maximum(1.0, ratio), report.update)
     return server._replace(weights=tree.sub(server.weights, step), kept=step)
@@ -49,13 +42,13 @@ def fedexp(
   def evaluated(server: Server) -> Weights:
     return tree.add(server.weights, tree.scale(0.5, server.kept))  # half of the last step taken back
 
-  return base._replace(
+  return backbone._replace(
     name='fedexp',
-    finish=finish,
-    start_server=start_server,
-    update_server=update_server,
-    server_hparams={**base.server_hparams, 'epsilon': epsilon},
-    evaluated=evaluated,
-    straggler_policy='drop',
-    weighting='uniform',
+    title='FedExP',
+    line='-',
+    client=backbone.client._replace(finish=finish),
+    server=backbone.server._replace(
+      hparams={**backbone.server.hparams, 'epsilon': epsilon}, init=init, update=update, evaluated=evaluated
+    ),
+    policy=Policy(weighting='uniform'),
   )

@@ -9,8 +9,9 @@ nu = 0 or beta = 0 is FedAvg, nu = 1 damped momentum, FedAvgM with lr (1 - beta)
 fedtorch, where the rule and beta = nu = 0.9 are read from, weighs by n_k: --weighting=examples.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, Share
+from fedprox_tff.algorithms.base import Algorithm, Hparams, Policy, Report, Server, ServerRule
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import Share
 from fedprox_tff.core.tree import Weights
 
 
@@ -23,19 +24,19 @@ def fedgm(*, server_momentum: Share = 0.9, nu: Share = 0.9, server_learning_rate
     server_learning_rate: lr.
   """
 
-  def start_server(weights: Weights) -> Server:
+  def init(weights: Weights) -> Server:
     return Server(weights, kept=tree.zeros_like(weights))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     beta, nu = hparams['server_momentum'], hparams['nu']
     d = tree.add(tree.scale(1 - beta, report.update), tree.scale(beta, server.kept))
     h = tree.add(tree.scale(1 - nu, report.update), tree.scale(nu, d))
     return server._replace(weights=tree.sub(server.weights, tree.scale(hparams['learning_rate'], h)), kept=d)
 
+  hparams = {'learning_rate': server_learning_rate, 'server_momentum': server_momentum, 'nu': nu}
   return Algorithm(
     name='fedgm',
-    start_server=start_server,
-    update_server=update_server,
-    server_hparams={'learning_rate': server_learning_rate, 'server_momentum': server_momentum, 'nu': nu},
-    weighting='uniform',
+    title='FedGM',
+    server=ServerRule(hparams=hparams, init=init, update=update),
+    policy=Policy(weighting='uniform'),
   )

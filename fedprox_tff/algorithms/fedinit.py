@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Policy, Report, Start
 from fedprox_tff.core import tree
 
 
@@ -27,22 +27,26 @@ def fedinit(*, relaxation: float = 0.1, fedinit_average: Literal['models', 'step
     fedinit_average: What the server averages: 'models' y_k, the paper's rule, or 'steps' y_k - y_0, the simulator's.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples
     last, has_taken_part = local.state
     away = tree.sub(local.anchor, last)
-    start = tree.add(local.anchor, tree.scale(hparams['relaxation'] * has_taken_part, away))
-    return local._replace(weights=start, constants=start if fedinit_average == 'steps' else ())
+    first = tree.add(local.anchor, tree.scale(hparams['relaxation'] * has_taken_part, away))
+    return Start(first, constants=first if fedinit_average == 'steps' else ())
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     origin = local.constants if fedinit_average == 'steps' else local.anchor
     return Report(tree.sub(origin, local.weights), state=(local.weights, np.float32(1)))
 
   return Algorithm(
     name='fedinit',
-    hparams={'relaxation': relaxation},
-    start=start,
-    finish=finish,
-    start_client=lambda local: (local.weights, np.float32(0)),
-    weighting='uniform',
+    title='FedInit',
+    client=ClientRule(
+      hparams={'relaxation': relaxation},
+      init=lambda local: (local.weights, np.float32(0)),
+      start=start,
+      finish=finish,
+    ),
+    policy=Policy(weighting='uniform'),
   )

@@ -14,7 +14,7 @@ the last step of the server for all clients instead, and other indices and norms
 
 import numpy as np
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, Batch, ClientRule, Examples, Hparams, Local, Policy, Report, Start
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
@@ -26,26 +26,30 @@ def fedlesam(*, rho: float = 0.1) -> Algorithm:
     rho: The length of the perturbation; the authors'.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples
     received_last, has_taken_part = local.state
     back = tree.sub(received_last, local.anchor)
     length = tree.divide(hparams['rho'] * has_taken_part, tree.norm(back))
-    return local._replace(constants=tree.scale(length, back))
+    return Start(local.anchor, constants=tree.scale(length, back))
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
-    del gradient, hparams
-    return local.gradient_of(tree.add(local.weights, local.constants))
-
-  def finish(local: Local, hparams: Hparams) -> Report:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     del hparams
+    return batch.gradient(tree.add(local.weights, local.constants))
+
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     return Report(tree.sub(local.anchor, local.weights), state=(local.anchor, np.float32(1)))
 
   return Algorithm(
     name='fedlesam',
-    hparams={'rho': rho},
-    start=start,
-    direction=direction,
-    finish=finish,
-    start_client=lambda local: (local.weights, np.float32(0)),
-    weighting='uniform',
+    title='FedLESAM',
+    client=ClientRule(
+      hparams={'rho': rho},
+      init=lambda local: (local.weights, np.float32(0)),
+      start=start,
+      gradient=gradient,
+      finish=finish,
+    ),
+    policy=Policy(weighting='uniform'),
   )

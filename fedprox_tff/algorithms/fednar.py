@@ -10,43 +10,35 @@ the norm over all tensors together. Clipping g alone, before lambda w comes, is 
 annealing is that of lr lambda, by a learning rate that decays over the rounds: here the learning rate is constant.
 """
 
-from typing import Literal
-
-from fedprox_tff.algorithms.backbones import Backbone, build_backbone
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
+from fedprox_tff.algorithms.backbones import FEDPROX, Backbone
+from fedprox_tff.algorithms.base import Algorithm, Batch, Hparams, Local, Step
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fednar(
-  *,
-  weight_decay: float = 0.05,
-  max_norm: float = 10.0,
-  backbone: Backbone = 'fedprox',
-  mu: float = 0.0,
-  scaffold_option: Literal[1, 2] = 2,
-) -> Algorithm:
+def fednar(*, backbone: Backbone = FEDPROX, weight_decay: float = 0.05, max_norm: float = 10.0) -> Algorithm:
   """Returns FedNAR.
 
   Args:
+    backbone: The method whose direction is clipped: FedProx or SCAFFOLD. With SCAFFOLD's option 2 a control variate is
+      c_i - c plus the mean of the clipped steps, so that decay and clipping are in it.
     weight_decay: Strength of the decay, lambda. The authors' for FedAvg, FedProx and SCAFFOLD on CIFAR-10; 0.0001 on
       Shakespeare.
     max_norm: Norm at which a step is clipped, A; the authors'.
-    backbone: The method whose direction is clipped: 'fedprox' or 'scaffold'.
-    mu: Strength of FedProx's proximal term.
-    scaffold_option: How SCAFFOLD's clients renew their control variates. With 2 one is c_i - c plus the mean of the
-      clipped steps, so that decay and clipping are in it.
   """
-  base = build_backbone(backbone, mu=mu, scaffold_option=scaffold_option)
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     decay = tree.scale(hparams['weight_decay'], local.weights)
-    u = tree.add(base.direction(gradient, local, hparams), decay)
-    return tree.scale(tree.minimum(1.0, hparams['max_norm'] / tree.norm(u)), u)
+    return tree.add(backbone.client.gradient(local, batch, hparams), decay)
 
-  return base._replace(
+  def step(local: Local, batch: Batch, hparams: Hparams) -> Step:
+    u = gradient(local, batch, hparams)
+    return Step(tree.scale(tree.minimum(1.0, hparams['max_norm'] / tree.norm(u)), u))
+
+  hparams = {**backbone.client.hparams, 'weight_decay': weight_decay, 'max_norm': max_norm}
+  return backbone._replace(
     name='fednar',
-    hparams={**base.hparams, 'weight_decay': weight_decay, 'max_norm': max_norm},
-    direction=direction,
-    straggler_policy='drop',
+    title='FedNAR',
+    line='-',
+    client=backbone.client._replace(hparams=hparams, gradient=gradient, step=step),
   )

@@ -13,7 +13,7 @@ optimizers instead, with tau their epsilon: Adam's and Yogi's first steps are co
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server
+from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, ServerRule
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
@@ -22,26 +22,29 @@ Form = Literal['paper', 'tff']
 
 def fedopt(
   name: str,
+  title: str,
+  *,
   accumulate: Callable[[Any, Any, Hparams], Any],
   precondition: Callable[[Any, Any, Hparams], Any],
   initial_v: Callable[[Hparams], Any],
-  server_hparams: Hparams,
+  hparams: Hparams,
 ) -> Algorithm:
   """Returns one of the three.
 
   Args:
-    name: The method's.
+    name: The method's name.
+    title: Its title.
     accumulate: (v, D^2, hparams) to the next v, of one tensor.
     precondition: (v, rounds, hparams) to what divides m, of one tensor; `rounds` counts this one.
     initial_v: hparams to the first v.
-    server_hparams: At least `learning_rate` and `beta_1`.
+    hparams: The server's, at least `learning_rate` and `beta_1`.
   """
 
-  def start_server(weights: Weights) -> Server:
+  def init(weights: Weights) -> Server:
     zeros = tree.zeros_like(weights)
     return Server(weights, kept=(zeros, zeros, 0.0))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     m, v, rounds = server.kept
     v = tuple(tree.where(rounds < 1, initial_v(hparams), x) for x in v)
     m = tree.add(tree.scale(hparams['beta_1'], m), tree.scale(1 - hparams['beta_1'], report.update))
@@ -50,7 +53,7 @@ def fedopt(
     weights = tree.sub(server.weights, tree.scale(hparams['learning_rate'], step))
     return server._replace(weights=weights, kept=(m, v, rounds + 1))
 
-  return Algorithm(name=name, start_server=start_server, update_server=update_server, server_hparams=server_hparams)
+  return Algorithm(name=name, title=title, server=ServerRule(hparams=hparams, init=init, update=update))
 
 
 def papers_root(v: Any, rounds: Any, hparams: Hparams) -> Any:

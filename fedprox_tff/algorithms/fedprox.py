@@ -9,29 +9,89 @@ proximal term is mu (w - w^t), so one local step descends
 The term pulls a client back to the server's weights. `tff.learning.algorithms.build_weighted_fed_prox` adds
 mu (w^t - w), the opposite sign, in all its releases, and so pushes clients away: tests/federated/test_fedprox.py shows
 both.
+
+mu may follow the paper's rule (section 5.3.2 and Figures 3 and 11): it grows by 0.1 whenever the global training loss
+increases, and shrinks by 0.1 when the loss has decreased for five rounds in a row. The paper leaves some of it open.
+Here there is one comparison a round; mu stays at least 0; each change of mu starts the count of decreases anew, and so
+does a loss that stays the same; a loss that is not a number counts as an increase.
 """
 
-from fedprox_tff.algorithms.adaptive_mu import ADAPTIVE, adaptive_mu
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from fedprox_tff.algorithms.base import Algorithm, Batch, ClientRule, Hparams, Local, Policy, Schedule
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import OneOf
+from fedprox_tff.core.columns import Column
 from fedprox_tff.core.tree import Weights
 
+MU = Column('mu', 'strength of the proximal term in the round; 0 for methods without one', label=r'$\mu$')
 
-def fedprox(*, mu: float | str = 1.0, initial_mu: float = 0.0) -> Algorithm:
+_STEP = 0.1
+_PATIENCE = 5  # decreases in a row
+
+
+class AdaptiveMu(NamedTuple):
+  """The paper's rule in the place of a number."""
+
+  name: str
+  initial_mu: float
+
+  def after(self, losses: Sequence[float]) -> float:
+    """Returns mu for the next round.
+
+    Args:
+      losses: The global training loss f(w^0), f(w^1), ... so far.
+    """
+    mu, decreases = self.initial_mu, 0
+    for before, after in itertools.pairwise(losses):
+      if after < before:
+        decreases += 1
+      elif after == before:
+        decreases = 0
+      else:
+        mu, decreases = round(mu + _STEP, 6), 0
+      if decreases == _PATIENCE:
+        mu, decreases = max(0.0, round(mu - _STEP, 6)), 0
+    return mu
+
+
+def adaptive(*, initial_mu: float = 0.0) -> AdaptiveMu:
+  """Returns the paper's rule for mu.
+
+  Args:
+    initial_mu: The mu of round 1, where mu is adaptive. The paper starts adversely: 1 for the IID set, 0 for others.
+  """
+  return AdaptiveMu('adaptive', initial_mu)
+
+
+def fedprox(*, mu: Annotated[float | AdaptiveMu, OneOf({'adaptive': adaptive})] = 1.0) -> Algorithm:
   """Returns FedProx.
 
   Args:
     mu: Strength of the proximal term, mu >= 0 of the paper's equation 2. 0 is FedAvg with partial work; the paper's
-      best values are 1 (synthetic, MNIST, FEMNIST), 0.01 (Sent140) and 0.001 (Shakespeare). 'adaptive' follows the
-      paper's rule, see `adaptive_mu`.
-    initial_mu: The first value of an adaptive mu.
+      best values are 1 (synthetic, MNIST, FEMNIST), 0.01 (Sent140) and 0.001 (Shakespeare). `adaptive()` follows the
+      paper's rule.
   """
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     proximal_gradient = tree.scale(hparams['mu'], tree.sub(local.weights, local.anchor))
-    return tree.add(gradient, proximal_gradient)
+    return tree.add(batch.gradient(local.weights), proximal_gradient)
 
-  algorithm = Algorithm(name='fedprox', hparams={'mu': mu}, direction=direction, straggler_policy='partial')
-  if mu != ADAPTIVE:
-    return algorithm
-  return algorithm._replace(hparams={'mu': initial_mu}, adapt=lambda losses: {'mu': adaptive_mu(losses, initial_mu)})
+  is_adaptive = isinstance(mu, AdaptiveMu)
+  return Algorithm(
+    name='fedprox',
+    title='FedProx',
+    words=r'adaptive $\mu$' if is_adaptive else mu_in_words(mu),
+    line='-.' if is_adaptive else '--' if mu == 0 else '-',
+    client=ClientRule(hparams={'mu': mu.initial_mu if is_adaptive else mu}, gradient=gradient),
+    schedule=Schedule(adapt=(lambda losses: {'mu': mu.after(losses)}) if is_adaptive else None),
+    policy=Policy(stragglers='partial'),
+    columns=(MU,),
+  )
+
+
+def mu_in_words(mu: float) -> str:
+  """Returns what a legend says of a method's mu."""
+  return rf'$\mu$ = {int(mu) if mu == int(mu) else f"{mu:.7g}"}'

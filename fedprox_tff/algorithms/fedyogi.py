@@ -6,9 +6,10 @@
 which lets v shrink no faster than by D^2. Defaults as FedAdam's.
 """
 
-from fedprox_tff.algorithms.base import Algorithm, Share
+from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.algorithms.fedopt import Form, fedopt, papers_root, unbiased_root
 from fedprox_tff.core import tree
+from fedprox_tff.core.choices import Share
 
 _TFFS_INITIAL_V = 1e-6
 
@@ -17,9 +18,9 @@ def fedyogi(
   *,
   server_learning_rate: float = 0.1,
   beta_1: Share = 0.9,
-  beta_2: Share = 0.99,
   tau: float = 0.01,
   fedopt_form: Form = 'paper',
+  beta_2: Share = 0.99,
 ) -> Algorithm:
   """Returns FedYogi.
 
@@ -34,8 +35,9 @@ def fedyogi(
   papers = fedopt_form == 'paper'
   return fedopt(
     'fedyogi',
+    'FedYogi',
     accumulate=lambda v, squared, hparams: v - (1 - hparams['beta_2']) * squared * tree.sign(v - squared),
     precondition=papers_root if papers else unbiased_root,
     initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _TFFS_INITIAL_V,
-    server_hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
+    hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
   )

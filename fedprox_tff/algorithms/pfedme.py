@@ -14,11 +14,19 @@ R, the local steps, are the round's budget here. In the paper and its code all c
 that are sampled are averaged; here the others rest. The code also has weight decay of 0.001 and averages by n_k.
 """
 
-from typing import Any
-
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Policy,
+  Report,
+  Start,
+  Step,
+)
 from fedprox_tff.core import tree
-from fedprox_tff.core.tree import Weights
 
 
 def pfedme(*, personal_strength: float = 15.0, personal_learning_rate: float = 0.09, inner_steps: int = 5) -> Algorithm:
@@ -30,30 +38,32 @@ def pfedme(*, personal_strength: float = 15.0, personal_learning_rate: float = 0
     inner_steps: K, inner steps on each batch; the authors'.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
-    del hparams
-    return local._replace(scratch=local.anchor)
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples, hparams
+    return Start(local.anchor, scratch=local.anchor)
 
-  def step(gradient: Weights, local: Local, hparams: Hparams) -> tuple[Weights, Any]:
-    del gradient
+  def step(local: Local, batch: Batch, hparams: Hparams) -> Step:
     theta, strength = local.scratch, hparams['personal_strength']
     for _ in range(inner_steps):
       pull = tree.scale(strength, tree.sub(theta, local.weights))
-      descent = tree.scale(hparams['personal_learning_rate'], tree.add(local.gradient_of(theta), pull))
-      theta = local.move_statistics(theta, tree.sub(theta, descent))
-    return tree.scale(strength, tree.sub(local.weights, theta)), theta
+      descent = tree.scale(hparams['personal_learning_rate'], tree.add(batch.gradient(theta), pull))
+      theta = batch.move_statistics(theta, tree.sub(theta, descent))
+    return Step(tree.scale(strength, tree.sub(local.weights, theta)), scratch=theta)
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     return Report(tree.sub(local.anchor, local.weights), state=local.scratch)
 
   return Algorithm(
     name='pfedme',
-    hparams={'personal_strength': personal_strength, 'personal_learning_rate': personal_learning_rate},
-    start=start,
-    step=step,
-    finish=finish,
-    start_client=lambda local: local.weights,
-    personal=lambda local: local.state,
-    weighting='uniform',
+    title='pFedMe',
+    client=ClientRule(
+      hparams={'personal_strength': personal_strength, 'personal_learning_rate': personal_learning_rate},
+      init=lambda local: local.weights,
+      start=start,
+      step=step,
+      finish=finish,
+      personal=lambda local: local.state,
+    ),
+    policy=Policy(weighting='uniform'),
   )

@@ -19,7 +19,21 @@ from typing import Annotated
 
 import numpy as np
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Needs,
+  Policy,
+  Report,
+  Schedule,
+  Server,
+  ServerRule,
+  Start,
+)
 from fedprox_tff.core import streams, tree
 from fedprox_tff.core.tree import Weights
 
@@ -32,20 +46,21 @@ def scaffnew(*, communication_probability: Annotated[float, (1e-6, 1)] = 0.1) ->
       clients' risks; a logistic regression without a penalty has none, and 0.1 is ours.
   """
 
-  def start(local: Local, hparams: Hparams) -> Local:
+  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
+    del examples
     last, h, has_taken_part = local.state
     factor = has_taken_part * hparams['communication_probability'] / hparams['learning_rate']
-    return local._replace(constants=tree.add(h, tree.scale(factor, tree.sub(local.anchor, last))))
+    return Start(local.anchor, constants=tree.add(h, tree.scale(factor, tree.sub(local.anchor, last))))
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     del hparams
-    return tree.sub(gradient, local.constants)
+    return tree.sub(batch.gradient(local.weights), local.constants)
 
-  def finish(local: Local, hparams: Hparams) -> Report:
-    del hparams
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    del examples, hparams
     return Report(tree.sub(local.anchor, local.weights), state=(local.weights, local.constants, np.float32(1)))
 
-  def update_server(server: Server, report: Report, hparams: Hparams) -> Server:
+  def update(server: Server, report: Report, hparams: Hparams) -> Server:
     del hparams
     return server._replace(weights=tree.sub(server.weights, report.update))  # the mean, for the h_i are made of it
 
@@ -54,15 +69,16 @@ def scaffnew(*, communication_probability: Annotated[float, (1e-6, 1)] = 0.1) ->
 
   return Algorithm(
     name='scaffnew',
-    hparams={'communication_probability': communication_probability},
-    start=start,
-    direction=direction,
-    finish=finish,
-    start_client=lambda local: (local.weights, tree.zeros_like(local.weights), np.float32(0)),
-    update_server=update_server,
-    round_steps=round_steps,
-    full_participation=True,
-    plain_sgd=True,
-    straggler_policy='partial',
-    weighting='uniform',
+    title='Scaffnew',
+    client=ClientRule(
+      hparams={'communication_probability': communication_probability},
+      init=lambda local: (local.weights, tree.zeros_like(local.weights), np.float32(0)),
+      start=start,
+      gradient=gradient,
+      finish=finish,
+    ),
+    server=ServerRule(update=update),
+    needs=Needs(all_clients=True, plain_sgd=True),
+    schedule=Schedule(round_steps=round_steps),
+    policy=Policy(stragglers='partial', weighting='uniform'),
   )

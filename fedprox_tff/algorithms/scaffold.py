@@ -16,7 +16,19 @@ needs plain SGD.
 
 from typing import Literal
 
-from fedprox_tff.algorithms.base import Algorithm, Hparams, Local, Report, Server
+from fedprox_tff.algorithms.base import (
+  Algorithm,
+  Batch,
+  ClientRule,
+  Examples,
+  Hparams,
+  Local,
+  Needs,
+  Policy,
+  Report,
+  Server,
+  ServerRule,
+)
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
@@ -29,30 +41,27 @@ def scaffold(*, scaffold_option: Literal[1, 2] = 2) -> Algorithm:
       the gradients of its steps.
   """
 
-  def direction(gradient: Weights, local: Local, hparams: Hparams) -> Weights:
+  def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
     del hparams
-    return tree.add(tree.sub(gradient, local.state), local.message)
+    return tree.add(tree.sub(batch.gradient(local.weights), local.state), local.message)
 
-  def finish(local: Local, hparams: Hparams) -> Report:
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
     update = tree.sub(local.anchor, local.weights)
     if scaffold_option == 1:
-      new = local.full_gradient_of(local.anchor)
+      new = examples.gradient(local.anchor)
     else:
       per_step = tree.divide(1.0, hparams['learning_rate'] * tree.as_float(local.num_steps))
       new = tree.add(tree.sub(local.state, local.message), tree.scale(per_step, update))
     return Report(update, sums=tree.sub(new, local.state), state=new)
 
-  def update_message(server: Server, report: Report, hparams: Hparams) -> Weights:
+  def message(server: Server, report: Report, hparams: Hparams) -> Weights:
     return tree.add(server.message, tree.scale(1 / hparams['num_clients'], report.sums))
 
   return Algorithm(
     name='scaffold',
-    direction=direction,
-    finish=finish,
-    start_client=lambda local: tree.zeros_like(local.weights),
-    start_server=lambda weights: Server(weights, message=tree.zeros_like(weights)),
-    update_message=update_message,
-    server_hparams={'num_clients': None},
-    plain_sgd=scaffold_option == 2,
-    weighting='uniform',
+    title='SCAFFOLD',
+    client=ClientRule(init=lambda local: tree.zeros_like(local.weights), gradient=gradient, finish=finish),
+    server=ServerRule(init=lambda weights: Server(weights, message=tree.zeros_like(weights)), message=message),
+    needs=Needs(num_clients=True, plain_sgd=scaffold_option == 2),
+    policy=Policy(weighting='uniform'),
   )

@@ -1,62 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One flag's value: from text to its type, within its range, or one line that says what is allowed."""
+"""One value: what it may be, and from text to its type, or one line that says what is allowed."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from fedprox_tff.config import optimizers
+from fedprox_tff.core.choices import Factory
 from fedprox_tff.core.errors import UserError
 
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}
 
-def flag(default: Any, group: str, text: str, *, choices=(), low=None, high=None, word=None) -> Any:
-  """Returns a dataclass field that is a flag.
 
-  Args:
-    default: The default; None where it depends on the data set or the algorithm.
-    group: The heading in --help.
-    text: What it does, for --help.
+class Parameter(NamedTuple):
+  """A value that a flag sets.
+
+  Attributes:
+    name: The flag's name, without dashes.
+    kind: bool, int, float or str; of a choice's name str, of a number or a name float.
+    default: The value if nobody sets it. None: the run does not say, or takes it from what it belongs to.
+    help: What it does, in a few words.
     choices: The allowed values, if they are few.
     low: The smallest allowed number.
     high: The largest allowed number.
-    word: A word that may stand in the place of a number.
+    table: The factories that the value can name.
   """
-  metadata = {'group': group, 'help': text, 'choices': tuple(choices), 'low': low, 'high': high, 'word': word}
-  return dataclasses.field(default=default, metadata=metadata)
 
+  name: str
+  kind: type
+  default: Any = None
+  help: str = ''
+  choices: tuple[Any, ...] = ()
+  low: float | None = None
+  high: float | None = None
+  table: Mapping[str, Factory] | None = None
 
-def parse(field: dataclasses.Field, value: Any) -> Any:
-  """Returns a flag's value in its field's type.
+  def parse(self, value: Any) -> Any:
+    """Returns text, or a value of a TOML file, in the parameter's type; a name of the table stays text.
 
-  Raises:
-    UserError: If it is not of that type, not in range or not one of the choices.
-  """
-  if field.metadata['word'] is not None and value == field.metadata['word']:
-    return value
-  allowed = describe(field)
-  try:
-    parsed = _convert(field.type, value)
-    _check(field.metadata, parsed)
-    if field.name.endswith('_optimizer'):
-      optimizers.parse(parsed)
-  except optimizers.OptimizerError as error:
-    raise UserError(f'--{field.name}={value}: {error} is needed.') from None
-  except ValueError:
-    raise UserError(f'--{field.name}={value}: {allowed} is needed.') from None
-  return parsed
+    Raises:
+      UserError: If it is not of that type, not in range or not one of the choices.
+    """
+    if self.table and value in self.table:
+      return value
+    try:
+      parsed = _convert(self.kind, value)
+      self._check(parsed)
+    except (ValueError, OverflowError):
+      raise UserError(f'--{self.name}={value}: {self.allowed()} is needed.') from None
+    return parsed
 
+  def allowed(self) -> str:
+    """Returns what the value may be, such as "a whole number of at least 1"."""
+    if self.choices or (self.table and self.kind is str):
+      return 'one of ' + ', '.join(str(choice) for choice in self.choices or self.table if choice != '')
+    text = _KINDS[self.kind]
+    if self.high is not None:
+      text = f'{text} from {self.low} to {self.high}'
+    elif self.low is not None:
+      text = f'{text} of at least {self.low}'
+    return f'{text} or the word {" or ".join(self.table)}' if self.table else text
 
-def describe(field: dataclasses.Field) -> str:
-  """Returns what a flag may be, such as "a whole number of at least 1"."""
-  meta = field.metadata
-  if meta['choices']:
-    return 'one of ' + ', '.join(str(choice) for choice in meta['choices'] if choice != '')
-  kind = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}[field.type]
-  if meta['high'] is not None:
-    return f'{kind} from {meta["low"]} to {meta["high"]}'
-  text = kind if meta['low'] is None else f'{kind} of at least {meta["low"]}'
-  return f'{text} or the word {meta["word"]}' if meta['word'] else text
+  def _check(self, value: Any) -> None:
+    wrong = (
+      (self.table is not None and self.kind is str)
+      or (self.choices and value not in self.choices)
+      or (isinstance(value, float) and not math.isfinite(value))
+      or (self.low is not None and value < self.low)
+      or (self.high is not None and value > self.high)
+    )
+    if wrong:
+      raise ValueError(value)
 
 
 def _convert(kind: type, value: Any) -> Any:
@@ -68,14 +81,3 @@ def _convert(kind: type, value: Any) -> Any:
   if not exact:
     raise ValueError(value)
   return kind(value)
-
-
-def _check(meta: Mapping[str, Any], value: Any) -> None:
-  if meta['choices'] and value not in meta['choices']:
-    raise ValueError(value)
-  if isinstance(value, float) and not math.isfinite(value):
-    raise ValueError(value)
-  if meta['low'] is not None and value < meta['low']:
-    raise ValueError(value)
-  if meta['high'] is not None and value > meta['high']:
-    raise ValueError(value)

@@ -2,8 +2,8 @@
 """Choosing by name: a table of factories, and the parameters that each one's signature says.
 
 A federated optimizer, a data set, a partition, a model and an optimizer are chosen in the same way: by the name of a
-factory, a function whose parameters are keyword-only and whose result is a small record. The parameters are flags on the
-command line. What is allowed stands in the annotation:
+factory, a function whose parameters are keyword-only and whose result is a small record. The parameters are flags on
+the command line. What is allowed stands in the annotation:
 
     float, int                      a number of at least 0
     Annotated[float, (low, high)]   a number in that range; high may be None
@@ -17,6 +17,7 @@ command line. What is allowed stands in the annotation:
 The first sentence that a docstring's "Args:" has on a parameter is the help of its flag.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -32,3 +33,17 @@ class OneOf(NamedTuple):
   """
 
   table: Mapping[str, Factory]
+
+
+def choices_of(namespace: Mapping[str, Any], package: str) -> dict[str, Factory]:
+  """Returns the factories that a package's `__init__` has imported: each the function that its module is named after.
+
+  Args:
+    namespace: The variables of the `__init__`, `vars()`.
+    package: Its name, such as 'fedprox_tff.algorithms'.
+  """
+  return {
+    name: value
+    for name, value in namespace.items()
+    if inspect.isfunction(value) and value.__module__ == f'{package}.{name}' and value.__name__ == name
+  }

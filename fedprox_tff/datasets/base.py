@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set that is already split over clients, in numpy."""
+"""A data set by its name, and what it loads: examples that are already split over clients, in numpy."""
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ __all__ = [
   'ALIGNMENT',
   'ClientSplit',
   'DataError',
+  'DataSet',
   'Examples',
   'FederatedDataset',
   'Statistics',
@@ -91,6 +92,31 @@ class FederatedDataset:
   def input_shape(self) -> tuple[int, ...]:
     """The shape of one example's features."""
     return self.train.examples.x.shape[1:]
+
+
+class DataSet(NamedTuple):
+  """A data set that a run chooses by name, before anything is loaded.
+
+  Attributes:
+    name: The name on the command line.
+    title: What figures and captions call it.
+    learning_rate: The local learning rate that a run has if nobody sets it: the paper's, where the paper has the set.
+    load: `(partition)` to the federation, a `partitions.Partition` or None. It raises `DataError` where the data cannot
+      be had.
+    partition: The partition that splits the examples if nobody chooses one. None: the examples come split.
+    num_clients: The number of clients, where it is known before the data are loaded.
+    folder: What the name of a run's folder says after the name of the data set, where that alone is not enough.
+    missing: One line on what the user must still say, such as a folder; empty if all is there.
+  """
+
+  name: str
+  title: str
+  learning_rate: float
+  load: Callable[..., FederatedDataset]
+  partition: str | None = None
+  num_clients: int | None = None
+  folder: str = ''
+  missing: str = ''
 
 
 def client_ids(num_clients: int) -> tuple[str, ...]:

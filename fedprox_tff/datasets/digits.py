@@ -5,35 +5,34 @@ They are the test set of the "Optical Recognition of Handwritten Digits" (Alpayd
 split as FedProx does MNIST, over 100 clients instead of 1,000. The paper has no such data set.
 """
 
+from typing import Annotated
+
 import numpy as np
 
 from fedprox_tff.datasets import base, images
+from fedprox_tff.datasets.partitions import Partition
 
 
-def load(
-  *, data_seed: int, partition: str = 'power_law', num_clients: int = 100, dirichlet_alpha: float = 0.5
-) -> base.FederatedDataset:
-  """Returns the digits, x of shape [n, 8, 8, 1].
+def digits(*, data_seed: int = 0, num_clients: Annotated[int, (1, None)] = 100) -> base.DataSet:
+  """Returns the digits, x of shape [n, 8, 8, 1]. The learning rate is MNIST's.
 
   Args:
-    data_seed: selects the split, a non-negative integer.
-    partition: a key of `partitions.PARTITIONS`.
-    num_clients: the number of clients; of the power law, a multiple of 10.
-    dirichlet_alpha: the concentration of the partition `dirichlet`, above 0.
-
-  Raises:
-    DataError: if the digits cannot be split like that.
+    data_seed: Seed of the split over clients.
+    num_clients: Number of clients in the federation.
   """
-  from sklearn import datasets  # imported here: it takes a second
 
-  digits = datasets.load_digits()
-  return images.federate(
-    'digits',
-    digits.images.astype(np.uint8),  # whole numbers, 0 to 16
-    digits.target,
-    source='scikit-learn, load_digits',
-    data_seed=data_seed,
-    partition=partition,
-    num_clients=num_clients,
-    dirichlet_alpha=dirichlet_alpha,
-  )
+  def load(partition: Partition) -> base.FederatedDataset:
+    from sklearn import datasets  # imported here: it takes a second
+
+    files = datasets.load_digits()
+    return images.federate(
+      'digits',
+      files.images.astype(np.uint8),  # whole numbers, 0 to 16
+      files.target,
+      source='scikit-learn, load_digits',
+      data_seed=data_seed,
+      partition=partition,
+      num_clients=num_clients,
+    )
+
+  return base.DataSet('digits', 'Digits', 0.03, load, partition='power_law', num_clients=num_clients)

@@ -9,7 +9,8 @@ training and test images alike, on the raw scale of the file (MNIST: 0 to 255). 
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.datasets import base, partitions
+from fedprox_tff.datasets import base
+from fedprox_tff.datasets.partitions import Partition
 
 
 def federate(
@@ -19,9 +20,8 @@ def federate(
   *,
   source: str,
   data_seed: int,
-  partition: str,
+  partition: Partition,
   num_clients: int,
-  dirichlet_alpha: float,
   paper: base.Statistics | None = None,
 ) -> base.FederatedDataset:
   """Makes a federation of a pool of images.
@@ -32,9 +32,8 @@ def federate(
     labels: integers [n] from 0.
     source: one line on where the images came from.
     data_seed: selects the split, a non-negative integer.
-    partition: a key of `partitions.PARTITIONS`.
+    partition: how the images are split over clients.
     num_clients: the number of clients.
-    dirichlet_alpha: for the partition `dirichlet` only.
     paper: the paper's statistics, if it has this federation.
 
   Returns:
@@ -44,7 +43,7 @@ def federate(
     DataError: if the pool cannot be split like that.
   """
   rng = streams.generator('data', data_seed)
-  clients = partitions.split(partition, labels, num_clients, rng, dirichlet_alpha=dirichlet_alpha)
+  clients = partition.split(labels, num_clients, rng)
   mean, scale = moments(pixels)
 
   def take(rows_of_client: list[np.ndarray]) -> base.ClientSplit:

@@ -13,6 +13,7 @@ one without training examples, as LEAF's split by user makes them, is refused.
 
 import json
 import os
+import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,16 +24,22 @@ from fedprox_tff.datasets import base
 KEYS = ('users', 'num_samples', 'user_data')
 
 
-def load(*, data_dir: str | None) -> base.FederatedDataset:
-  """Reads the federation in the folder `data_dir`; x keeps the shape [n, ...] that it has in the files.
+def leaf(*, data_dir: str | None = None) -> base.DataSet:
+  """Returns the federation in the folder `data_dir`; x keeps the shape [n, ...] that it has in the files.
+
+  The paper has no learning rate for a federation that it does not know: this is the smallest of its convex ones.
 
   Args:
-    data_dir: the folder that holds `train` and `test`.
-
-  Raises:
-    DataError: if there is no such folder or a file in it is malformed; the message names the file.
+    data_dir: Folder that holds `train` and `test`.
   """
-  _require(data_dir, '--dataset=leaf reads a folder in the format of LEAF: name it with --data_dir.')
+  if not data_dir:
+    missing = '--dataset=leaf needs --data_dir, a folder that holds train/*.json and test/*.json.'
+    return base.DataSet('leaf', 'LEAF', 0.01, lambda partition: _require(False, missing), missing=missing)
+  folder = pathlib.Path(data_dir).expanduser().resolve().name
+  return base.DataSet('leaf', folder, 0.01, lambda partition: _read_folder(data_dir), folder=folder)
+
+
+def _read_folder(data_dir: str) -> base.FederatedDataset:
   root = os.path.expanduser(data_dir)
   train, test = {}, {}
   for part, users in (('train', train), ('test', test)):

@@ -8,42 +8,38 @@ Departures from the authors' script: it sets no seed, so its very split cannot b
 the order of a copy of MNIST that is no longer served. Ours follow `data_seed` and the order of the IDX files.
 """
 
+from typing import Annotated
+
 from fedprox_tff.datasets import base, images, mnist_files
+from fedprox_tff.datasets.partitions import Partition
 from fedprox_tff.datasets.statistics import PAPER
 
 locate = mnist_files.locate
 
 
-def load(
-  *,
-  data_dir: str | None,
-  data_seed: int,
-  partition: str = 'power_law',
-  num_clients: int = 1000,
-  dirichlet_alpha: float = 0.5,
-) -> base.FederatedDataset:
+def mnist(
+  *, data_dir: str | None = None, data_seed: int = 0, num_clients: Annotated[int, (1, None)] = 1000
+) -> base.DataSet:
   """Returns MNIST, x of shape [n, 28, 28, 1], from `data_dir` or the other places of `mnist_files.find`.
 
   Args:
-    data_dir: a folder with the files of MNIST, or None.
-    data_seed: selects the split, a non-negative integer.
-    partition: a key of `partitions.PARTITIONS`.
-    num_clients: the number of clients; of the power law, a multiple of 10.
-    dirichlet_alpha: the concentration of the partition `dirichlet`, above 0.
-
-  Raises:
-    DataError: if the files cannot be had, are not the published ones, or cannot be split like that.
+    data_dir: Folder with the data's files; without it $FEDPROX_DATA_DIR, then the cache, then a download.
+    data_seed: Seed of the split over clients.
+    num_clients: Number of clients in the federation.
   """
-  pixels, labels, source = mnist_files.read(data_dir)
-  as_in_paper = partition == 'power_law' and num_clients == PAPER['mnist'].devices
-  return images.federate(
-    'mnist',
-    pixels,
-    labels,
-    source=source,
-    data_seed=data_seed,
-    partition=partition,
-    num_clients=num_clients,
-    dirichlet_alpha=dirichlet_alpha,
-    paper=PAPER['mnist'] if as_in_paper else None,
-  )
+
+  def load(partition: Partition) -> base.FederatedDataset:
+    pixels, labels, source = mnist_files.read(data_dir)
+    as_in_paper = partition.name == 'power_law' and num_clients == PAPER['mnist'].devices
+    return images.federate(
+      'mnist',
+      pixels,
+      labels,
+      source=source,
+      data_seed=data_seed,
+      partition=partition,
+      num_clients=num_clients,
+      paper=PAPER['mnist'] if as_in_paper else None,
+    )
+
+  return base.DataSet('mnist', 'MNIST', 0.03, load, partition='power_law', num_clients=num_clients)

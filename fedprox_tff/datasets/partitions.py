@@ -12,8 +12,8 @@ twice, and every client gets at least two, one to train on and one to test on.
   iid         the same number of random examples everywhere
 """
 
-import inspect
 from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -22,32 +22,23 @@ from fedprox_tff.core.errors import DataError
 SEED_EXAMPLES = 5  # of each of its two classes, for every client of the power law
 
 
-def split(
-  partition: str, labels: np.ndarray, num_clients: int, rng: np.random.Generator, **hparams
-) -> list[np.ndarray]:
-  """Splits by the partition of that name, with those of `hparams` that it has a parameter for.
+class Partition(NamedTuple):
+  """A way to split examples over clients.
 
-  Args:
-    partition: a key of `PARTITIONS`.
-    labels: int [n], one label per row.
-    num_clients: the number of clients, at least 1.
-    rng: the only source of randomness.
-    **hparams: values of the partitions' own parameters, such as `dirichlet_alpha`.
-
-  Returns:
-    `num_clients` int64 arrays of distinct rows: client k's examples in training order.
-
-  Raises:
-    DataError: if there is no such partition, or the examples do not go round.
+  Attributes:
+    name: The name on the command line.
+    title: What figures and captions call it.
+    split: `(labels, num_clients, rng)` to `num_clients` int64 arrays of distinct rows, client k's examples in training
+      order. `labels` is int [n], one label per row, and `rng` the only source of randomness. It raises `DataError` if
+      the examples do not go round.
   """
-  if partition not in PARTITIONS:
-    raise DataError(f'--partition={partition} is not one of {", ".join(PARTITIONS)}.')
-  parameters = inspect.signature(PARTITIONS[partition]).parameters
-  used = {name: value for name, value in hparams.items() if name in parameters}
-  return PARTITIONS[partition](labels, num_clients, rng, **used)
+
+  name: str
+  title: str
+  split: Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]]
 
 
-def power_law(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _power_law(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
   """Gives client u the classes u and u + 1 modulo C, in amounts of a heavy-tailed law.
 
   Every client first takes five examples of each of its two classes. What is left of a class is then shared out among
@@ -90,13 +81,13 @@ def power_law(labels: np.ndarray, num_clients: int, rng: np.random.Generator) ->
   return [rng.permutation(np.concatenate(hand)) for hand in hands]
 
 
-def iid(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _iid(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
   """Deals shuffled examples evenly: the clients' sizes differ by one at most."""
   _require_two_each(labels, num_clients)
   return np.array_split(rng.permutation(len(labels)), num_clients)
 
 
-def shards(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _shards(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
   """Sorts the examples by label, cuts them into 2 * num_clients equal shards and deals each client two at random."""
   _require_two_each(labels, num_clients)
   pieces = np.array_split(np.argsort(labels, kind='stable'), 2 * num_clients)
@@ -104,8 +95,8 @@ def shards(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> li
   return [rng.permutation(np.concatenate([pieces[first], pieces[second]])) for first, second in hands]
 
 
-def dirichlet(
-  labels: np.ndarray, num_clients: int, rng: np.random.Generator, *, dirichlet_alpha: float = 0.5
+def _dirichlet(
+  labels: np.ndarray, num_clients: int, rng: np.random.Generator, concentration: float
 ) -> list[np.ndarray]:
   """Shares every class out over the clients in proportions drawn from a symmetric Dirichlet distribution.
 
@@ -115,19 +106,16 @@ def dirichlet(
     labels: int [n], one label per row.
     num_clients: the number of clients.
     rng: the only source of randomness.
-    dirichlet_alpha: the concentration, above 0: towards 0 each class goes to one client, towards infinity the clients
-      become alike.
+    concentration: alpha, above 0: towards 0 each class goes to one client, towards infinity the clients become alike.
 
   Raises:
-    DataError: if the concentration is not a positive number, or the examples do not go round.
+    DataError: if the examples do not go round.
   """
-  if not 0 < dirichlet_alpha < np.inf:
-    raise DataError(f'--dirichlet_alpha={dirichlet_alpha} is not a positive number.')
   _require_two_each(labels, num_clients)
   owner = np.empty(len(labels), np.int64)
   for label in np.unique(labels):
     rows = rng.permutation(np.flatnonzero(labels == label))
-    proportions = rng.dirichlet(np.full(num_clients, dirichlet_alpha))
+    proportions = rng.dirichlet(np.full(num_clients, concentration))
     owner[rows] = np.searchsorted(np.cumsum(proportions)[:-1] * len(rows), np.arange(len(rows)), side='right')
   sizes = np.bincount(owner, minlength=num_clients)
   for client in np.repeat(np.arange(num_clients), np.maximum(2 - sizes, 0)):
@@ -146,9 +134,32 @@ def _require_two_each(labels: np.ndarray, num_clients: int):
     )
 
 
-PARTITIONS: dict[str, Callable[..., list[np.ndarray]]] = {
-  'power_law': power_law,
-  'iid': iid,
-  'shards': shards,
-  'dirichlet': dirichlet,
-}
+def power_law() -> Partition:
+  """Returns the paper's partition of MNIST: two classes a client, log-normal sizes."""
+  return Partition('power_law', 'power law', _power_law)
+
+
+def iid() -> Partition:
+  """Returns the partition into equally many random examples."""
+  return Partition('iid', 'IID', _iid)
+
+
+def shards() -> Partition:
+  """Returns the partition into two shards of examples a client, sorted by label."""
+  return Partition('shards', 'two shards a client', _shards)
+
+
+def dirichlet(*, dirichlet_alpha: Annotated[float, (1e-6, None)] = 0.5) -> Partition:
+  """Returns the partition by Dirichlet draws.
+
+  Args:
+    dirichlet_alpha: Concentration of the Dirichlet distribution.
+  """
+
+  def split(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
+    return _dirichlet(labels, num_clients, rng, dirichlet_alpha)
+
+  return Partition('dirichlet', rf'Dirichlet($\alpha$ = {dirichlet_alpha:.7g})', split)
+
+
+PARTITIONS: dict[str, Callable[..., Partition]] = {f.__name__: f for f in (power_law, iid, shards, dirichlet)}

@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, Local, Report, shared_names
 from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.local_steps import build_local_steps, specs_of
 
@@ -52,10 +52,10 @@ def build_client_work(
   @tff.tensorflow.computation
   def initial_hparams():
     optimizer_hparams = optimizer.get_hparams(optimizer.initialize(specs_of(model.initial_weights.trainable)))
-    shared = set(optimizer_hparams) & set(algorithm.hparams)
+    shared = shared_names(algorithm, optimizer_hparams)
     if shared:
-      raise ValueError(f'{algorithm.name} and its client optimizer share the hyperparameter names {sorted(shared)}.')
-    constants = {name: tf.constant(value, tf.float32) for name, value in algorithm.hparams.items()}
+      raise ValueError(f'{algorithm.name} and its client optimizer share the hyperparameter names {shared}.')
+    constants = {name: tf.constant(value, tf.float32) for name, value in algorithm.client.hparams.items()}
     return collections.OrderedDict(optimizer_hparams, **constants)
 
   hparams_type = initial_hparams.type_signature.result
@@ -118,10 +118,10 @@ def _data_type(algorithm: Algorithm, model: LocalModel) -> tff.types.StructType:
 
 def initial_client_state(algorithm: Algorithm, model: LocalModel) -> Any:
   """Returns what a client keeps before it first takes part, for the model's initial weights; () if it keeps nothing."""
-  if algorithm.start_client is None:
+  if algorithm.client.init is None:
     return ()
   weights = model.initial_weights.trainable
-  return algorithm.start_client(Local(weights, weights, normalisation=model.normalisation))
+  return algorithm.client.init(Local(weights, weights, normalisation=model.normalisation))
 
 
 def _result(report: Report, old_state: Any, context: Any) -> tuple[tff.learning.templates.ClientResult, Any]:

@@ -23,17 +23,17 @@ def build_finalizer(
   weights_type: tff.types.StructType,
   report_type: tff.types.StructType,
 ) -> tff.learning.templates.FinalizerProcess:
-  """Builds the finalizer: of `algorithm.update_server` if there is one, else of the optimizer."""
+  """Builds the finalizer: of `algorithm.server.update` if there is one, else of the optimizer."""
 
   @tff.tensorflow.computation
   def initial_state():
     trainable = model.initial_weights.trainable
-    if algorithm.update_server is None:
+    if algorithm.server.update is None:
       kept = optimizer.initialize(specs_of(trainable))
     else:
-      kept = algorithm.start_server(trainable).kept
+      kept = algorithm.server.init(trainable).kept
       kept = tf.nest.map_structure(lambda value: tf.constant(value, tf.float32), kept)
-    hparams = {name: tf.constant(value, tf.float32) for name, value in algorithm.server_hparams.items()}
+    hparams = {name: tf.constant(value, tf.float32) for name, value in algorithm.server.hparams.items()}
     return collections.OrderedDict(hparams=collections.OrderedDict(hparams), kept=kept)
 
   state_type = initial_state.type_signature.result
@@ -43,13 +43,13 @@ def build_finalizer(
     report = unpack(parts)
     non_trainable, message = split_message(model, weights.non_trainable)
     before = Server(weights.trainable, message, state['kept'])
-    if algorithm.update_server is None:
+    if algorithm.server.update is None:
       kept, new_weights = optimizer.next(before.kept, before.weights, report.update)
       after = before._replace(weights=new_weights, kept=kept)
     else:
-      after = algorithm.update_server(before, report, state['hparams'])
-    if algorithm.update_message is not None:
-      after = after._replace(message=algorithm.update_message(before, report, state['hparams']))
+      after = algorithm.server.update(before, report, state['hparams'])
+    if algorithm.server.message is not None:
+      after = after._replace(message=algorithm.server.message(before, report, state['hparams']))
     skip, measurements = _measure_update(report)
     after = tf.nest.map_structure(lambda old, new: tf.where(skip, old, new), before, after)
     new_weights = tff.learning.models.ModelWeights(after.weights, (*non_trainable, *after.message))
@@ -69,7 +69,7 @@ def build_finalizer(
 
   @tff.tensorflow.computation(state_type)
   def get_hparams(state):
-    optimizers = optimizer.get_hparams(state['kept']) if algorithm.update_server is None else {}
+    optimizers = optimizer.get_hparams(state['kept']) if algorithm.server.update is None else {}
     return collections.OrderedDict(optimizers, **state['hparams'])
 
   hparams_type = get_hparams.type_signature.result
@@ -77,7 +77,7 @@ def build_finalizer(
   @tff.tensorflow.computation(state_type, hparams_type)
   def set_hparams(state, hparams):
     own = collections.OrderedDict((name, hparams[name]) for name in state['hparams'])
-    if algorithm.update_server is not None:
+    if algorithm.server.update is not None:
       return collections.OrderedDict(state, hparams=own)
     others = collections.OrderedDict((name, value) for name, value in hparams.items() if name not in own)
     return collections.OrderedDict(hparams=own, kept=optimizer.set_hparams(state['kept'], others))

@@ -5,50 +5,71 @@ The first time is a round as any other, in which clients take no step and the se
 that of the round's work follow each other, since one TFF computation of both would fit only TFF's own runtime.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm, Local, Report, gradient_direction, start_at_anchor
+from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Report, ServerRule
 from fedprox_tff.core import tree
 from fedprox_tff.federated.payloads import without_steps
+from fedprox_tff.federated.stateful_process import StatefulProcess
+
+# (computation of a communication, the server's state, payloads, whether clients keep what comes of it) -> its output
+Communication = Callable[[tff.Computation, Any, Sequence[Any], bool], Any]
 
 
 def gathering(algorithm: Algorithm) -> Algorithm:
-  """Returns the algorithm of the first communication: the mean of what clients gather becomes the message."""
+  """Returns the algorithm of the first communication: the mean of what clients gather becomes the message.
 
-  def finish(local: Local, hparams: Any) -> Report:
-    return Report(tree.zeros_like(local.anchor), extra=algorithm.gather(local, hparams))
+  Clients may use their state, and do not change it.
+  """
+
+  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
+    gathered = algorithm.client.gather(local, examples, hparams)
+    return Report(tree.zeros_like(local.anchor), extra=gathered, state=local.state)
 
   return algorithm._replace(
-    start=start_at_anchor,
-    direction=gradient_direction,
-    step=None,
-    finish=finish,
-    start_server=lambda weights: algorithm.start_server(weights)._replace(kept=()),
-    update_server=lambda server, report, hparams: server._replace(message=report.extra),
-    update_message=None,
+    client=ClientRule(hparams=algorithm.client.hparams, init=algorithm.client.init, finish=finish),
+    server=ServerRule(
+      hparams=algorithm.server.hparams,
+      init=lambda weights: algorithm.server.init(weights)._replace(kept=()),
+      update=lambda server, report, hparams: server._replace(message=report.extra),
+      evaluated=None,
+    ),
   )
 
 
 class GatheringProcess:
-  """A process of two communications a round, with the methods of a `tff.learning.templates.LearningProcess`."""
+  """A process of two communications a round, with the methods of a `tff.learning.templates.LearningProcess`.
 
-  def __init__(self, gather: tff.learning.templates.LearningProcess, work: tff.learning.templates.LearningProcess):
+  Attributes:
+    initial_client_state: As in `StatefulProcess`, for methods with client state; otherwise ().
+  """
+
+  def __init__(
+    self,
+    gather: tff.learning.templates.LearningProcess | StatefulProcess,
+    work: tff.learning.templates.LearningProcess | StatefulProcess,
+  ):
     self._gather, self._work = gather, work
     self._idle_finalizer = None
+    self.initial_client_state = getattr(work, 'initial_client_state', ())
     self.initialize = work.initialize
     self.get_model_weights, self.set_model_weights = work.get_model_weights, work.set_model_weights
     self.get_hparams, self.set_hparams = work.get_hparams, work.set_hparams
 
   def next(self, state: Any, payloads: Sequence[Any]) -> Any:
-    """Runs both communications; the metrics are those of the second."""
+    """Runs both communications; the output is that of the second."""
+    return self.communicate(lambda comp, state, payloads, keeps: comp(state, payloads), state, payloads)
+
+  def communicate(self, run: Communication, state: Any, payloads: Sequence[Any]) -> Any:
+    """Runs both communications, each by `run`."""
     if self._idle_finalizer is None:
       self._idle_finalizer = self._gather.initialize().finalizer
     first = _with(state, state.global_model_weights, self._idle_finalizer)
-    gathered = self._gather.next(first, [without_steps(payload) for payload in payloads]).state
-    return self._work.next(_with(state, gathered.global_model_weights, state.finalizer), payloads)
+    gathered = run(self._gather.next, first, [without_steps(payload) for payload in payloads], False).state
+    return run(self._work.next, _with(state, gathered.global_model_weights, state.finalizer), payloads, True)
 
 
 def _with(state: Any, weights: Any, finalizer: Any) -> Any:

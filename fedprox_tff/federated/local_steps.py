@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The local steps of one client: from the weights that it gets to the algorithm's report.
 
-Step i uses the rows that the client's payload names: batch i mod S of epoch i div S, S = ceil(n_k / B). Each step asks
-the algorithm for its direction and lets the client optimizer apply it; running statistics of normalisation layers,
-which no gradient moves, follow the batches.
+Step i uses the rows that the client's payload names: batch i mod S of epoch i div S, S = ceil(n_k / B). The algorithm
+says what a step descends, and the client optimizer applies it. No gradient moves the running statistics of
+normalisation layers: they follow the batches.
 
 A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at its final w and over all its examples,
 ||grad h_k(w; w^t)|| / ||grad h_k(w^t; w^t)||: 0 for an exact minimiser of h_k, 1 for no work. It costs two passes.
@@ -12,13 +12,13 @@ A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at 
 import collections
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm, Local, Report
+from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.local_model import LocalModel
@@ -43,27 +43,29 @@ def build_local_steps(
   run_block = _build_block(algorithm, model, optimizer)
   build_gradient = functools.cache(model.build_gradient)  # TFF's variable models then create their variables, if at all
 
-  def run_local_steps(received, non_trainable, hparams, examples, context):
-    gradient_of = _over_all_examples(build_gradient, non_trainable, examples, context)
-    losses_of = _losses(model, max(1, algorithm.num_components), examples, context)
+  def run_local_steps(received, non_trainable, hparams, rows, context):
+    examples = AllExamples(
+      _over_all_examples(build_gradient, non_trainable, rows, context),
+      _losses(model, max(1, algorithm.needs.components), rows, context),
+    )
     received = received._replace(normalisation=model.normalisation)
-    whole = received._replace(full_gradient_of=gradient_of, losses_of=losses_of)
-    start = algorithm.start(whole, hparams)
+    start = algorithm.client.start(received, examples, hparams)
+    first = received._replace(weights=start.weights, constants=start.constants, scratch=start.scratch)
 
     def run_next_block(first_step, state):
-      rows = context['order'][first_step : first_step + BLOCK]
+      order = context['order'][first_step : first_step + BLOCK]
       block = {
         'first_step': first_step,
         'end': tf.minimum(context['num_steps'], first_step + BLOCK),
         'num_examples': context['num_examples'],
-        'rows': rows,
-        'example_weights': _weights_of(rows, start.example_weights, context),
+        'rows': order,
+        'example_weights': _weights_of(order, start.example_weights, context),
       }
       frozen = {
-        'round': (start.anchor, start.message, start.state, start.constants),
+        'round': (first.anchor, first.message, first.state, first.constants),
         'non_trainable': non_trainable,
         'hparams': hparams,
-        'examples': examples,
+        'examples': rows,
       }
       return block['end'], run_block(block, frozen, state)['state']
 
@@ -74,21 +76,26 @@ def build_local_steps(
     _, (weights, scratch, _) = tf.while_loop(
       lambda first_step, _: first_step < context['num_steps'],
       run_next_block,
-      (tf.constant(0), (start.weights, start.scratch, optimizer.set_hparams(optimizer_state, optimizer_hparams))),
+      (tf.constant(0), (first.weights, first.scratch, optimizer.set_hparams(optimizer_state, optimizer_hparams))),
       parallel_iterations=1,
     )
-    end = start._replace(weights=weights, scratch=scratch, num_steps=context['num_steps'])
-    return algorithm.finish(end, hparams), _gamma(start, end, hparams) if measure_gamma else tf.constant(0.0)
+    last = first._replace(weights=weights, scratch=scratch, num_steps=context['num_steps'])
+    report = algorithm.client.finish(last, examples, hparams)
+    return report, _gamma(first, last, examples, hparams) if measure_gamma else tf.constant(0.0)
 
-  def _gamma(start, end, hparams):
+  def _gamma(first, last, examples, hparams):
     """Returns the ratio of the norms, after and before, of the gradient of what the client minimises."""
-    norms = []
-    for place in (end, start):
-      local = place._replace(gradient_of=place.full_gradient_of)
-      norms.append(tf.linalg.global_norm(algorithm.direction(local.gradient_of(local.weights), local, hparams)))
+    norms = [tf.linalg.global_norm(algorithm.client.gradient(local, examples, hparams)) for local in (last, first)]
     return tf.math.divide_no_nan(*norms)
 
   return run_local_steps
+
+
+class AllExamples(NamedTuple):
+  """What a client can ask of all its examples: `algorithms.base.Examples`, and a `Batch` of all of them."""
+
+  gradient: Callable[[Weights], Weights]
+  losses: Callable[[Weights], tf.Tensor] | None  # None: the model knows only the mean loss of a batch
 
 
 def _over_all_examples(build_gradient, non_trainable, examples, context) -> Callable[[Weights], Weights]:
@@ -144,11 +151,6 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
   """Returns the function that takes up to `BLOCK` local steps: XLA compiles it once, for clients of all sizes."""
   step_pass = model.build_step()
 
-  def descend(gradient, local, hparams):
-    if algorithm.step is None:
-      return algorithm.direction(gradient, local, hparams), ()
-    return algorithm.step(gradient, local, hparams)
-
   @tf.function(jit_compile=model.jit_compile)
   def run_block(block, frozen, state):
     hparams, rows = frozen['hparams'], block['rows']
@@ -164,7 +166,7 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
       batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), frozen['examples'])
       count = tf.minimum(batch_size, block['num_examples'] - i % steps_per_epoch * batch_size)
       example_weights = tf.gather(block['example_weights'], place) if tf.is_tensor(block['example_weights']) else None
-      passes = _Passes(lambda at: step_pass(at, frozen['non_trainable'], batch, count, example_weights))
+      passes = _BatchPasses(lambda at: step_pass(at, frozen['non_trainable'], batch, count, example_weights))
       local = Local(
         weights,
         anchor,
@@ -174,10 +176,8 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
         scratch=scratch,
         num_steps=i,
         normalisation=model.normalisation,
-        gradient_of=passes.gradient_of,
-        move_statistics=passes.move_statistics,
       )
-      direction, new_scratch = descend(passes.gradient_of(weights), local, hparams)
+      direction, new_scratch = step_of(algorithm, local, passes, hparams)
       new_optimizer_state, new_weights = optimizer.next(optimizer_state, weights, direction)
       new_state = (passes.move_statistics(weights, new_weights), new_scratch, new_optimizer_state)
       return i + 1, new_state, _apart(state, new_state)
@@ -189,8 +189,8 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
   return run_block
 
 
-class _Passes:
-  """Passes of the model over the batch of one step, each set of weights once."""
+class _BatchPasses:
+  """Passes of the model over the batch of one step, each set of weights once: `algorithms.base.Batch`."""
 
   def __init__(self, pass_at):
     self._pass_at = pass_at
@@ -203,8 +203,9 @@ class _Passes:
     self._passes.append((weights, self._pass_at(weights)))
     return self._passes[-1][1]
 
-  def gradient_of(self, weights: Weights) -> Weights:
-    return self._at(weights).gradient
+  def gradient(self, at: Weights) -> Weights:
+    """Returns the gradient of the batch's mean loss."""
+    return self._at(at).gradient
 
   def move_statistics(self, before: Weights, after: Weights) -> Weights:
     """Returns `after` with the running statistics of `before`, moved on by the batch."""

@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.core import streams
-from fedprox_tff.federated.runtimes.client_values import OnDemand
 
 BLOCK = 256  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
 _SMALLEST_SIZE = 4  # batches
@@ -62,7 +61,7 @@ def client_payload(
   num_steps: int | None = None,
   weight: float | None = None,
   rows: range | None = None,
-  state: tuple[Any, ...] | OnDemand = (),
+  state: tuple[Any, ...] = (),
 ) -> collections.OrderedDict[str, Any]:
   """Makes one client's part of the argument of `process.next`.
 
@@ -76,7 +75,7 @@ def client_payload(
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
       of examples that it has seen, so that a straggler keeps its share.
     state: What the client keeps, for methods with client state: the initial state of `process.initial_client_state`, or
-      what the round before returned. In this process also an `OnDemand` of it, which is read as the client works.
+      what the round before returned. `Rounds` adds it itself.
     rows: Which of `examples` are the client's, where these stay where they are, and are neither copied nor padded:
       tensors that clients share, or a data set of one element, all of them. None: all of the arrays.
 
@@ -119,7 +118,7 @@ def client_payload(
   payload = collections.OrderedDict(examples=sequence, context=[context])
   if not state:
     return payload
-  return collections.OrderedDict(payload, state=state if isinstance(state, OnDemand) else [state])
+  return collections.OrderedDict(payload, state=[state])
 
 
 def without_steps(payload: collections.OrderedDict[str, Any]) -> collections.OrderedDict[str, Any]:

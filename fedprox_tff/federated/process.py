@@ -63,16 +63,17 @@ def build_process(
     ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, or no number of
       clients where it needs that.
   """
-  if (client_optimizer is None) != algorithm.own_step_size:
+  if (client_optimizer is None) != algorithm.needs.own_step_size:
     raise ValueError(
       f'{algorithm.name} {"has step sizes of its own" if client_optimizer else "needs client_optimizer"}.'
     )
-  if server_optimizer is not None and algorithm.update_server is not None:
+  if server_optimizer is not None and algorithm.server.update is not None:
     raise ValueError(f"{algorithm.name} is a rule for the server's step itself: it takes no server_optimizer.")
-  if 'num_clients' in algorithm.server_hparams:
+  if algorithm.needs.num_clients:
     if num_clients is None:
       raise ValueError(f'{algorithm.name} needs num_clients, the number of clients of the federation.')
-    algorithm = algorithm._replace(server_hparams={**algorithm.server_hparams, 'num_clients': num_clients})
+    hparams = {'num_clients': num_clients, **algorithm.server.hparams}
+    algorithm = algorithm._replace(server=algorithm.server._replace(hparams=hparams))
   average = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
   build = functools.partial(
     _compose,
@@ -81,7 +82,7 @@ def build_process(
     server_optimizer=server_optimizer or average,
     measure_gamma=measure_gamma,
   )
-  if algorithm.gather is None:
+  if algorithm.client.gather is None:
     return build(algorithm)
   return GatheringProcess(build(gathering(algorithm)), build(algorithm))
 
@@ -98,7 +99,7 @@ def _compose(
   @tff.tensorflow.computation
   def initial_weights():
     trainable, non_trainable = model.initial_weights
-    message = algorithm.start_server(trainable).message
+    message = algorithm.server.init(trainable).message
     return tf.nest.map_structure(tf.constant, tff.learning.models.ModelWeights(trainable, (*non_trainable, *message)))
 
   weights_type = initial_weights.type_signature.result
@@ -121,7 +122,7 @@ def _compose(
 
 def _sends_the_model(algorithm: Algorithm, model: LocalModel) -> bool:
   """Returns whether what the server sends is what is evaluated, and nothing else."""
-  return algorithm.evaluated is None and not algorithm.start_server(model.initial_weights.trainable).message
+  return algorithm.server.evaluated is None and not algorithm.server.init(model.initial_weights.trainable).message
 
 
 def _with_model_weights(
@@ -134,8 +135,8 @@ def _with_model_weights(
   def get_model_weights(state):
     trainable = state.global_model_weights.trainable
     non_trainable, message = split_message(model, state.global_model_weights.non_trainable)
-    if algorithm.evaluated is not None:
-      trainable = algorithm.evaluated(Server(trainable, message, state.finalizer['kept']))
+    if algorithm.server.evaluated is not None:
+      trainable = algorithm.server.evaluated(Server(trainable, message, state.finalizer['kept']))
     return tff.learning.models.ModelWeights(trainable, non_trainable)
 
   @tff.tensorflow.computation(state_type, get_model_weights.type_signature.result)

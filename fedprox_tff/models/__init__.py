@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models by their names on the command line, each built from the data's shape and the run's seed."""
+"""The models by their names on the command line. A factory's keyword parameters are flags."""
 
-from fedprox_tff.models.base import Model
-from fedprox_tff.models.cnn import cnn
-from fedprox_tff.models.cnn_bn import cnn_bn
-from fedprox_tff.models.logistic import logistic
-from fedprox_tff.models.mixture import mixture
-from fedprox_tff.models.mlp_bn import mlp_bn
+from collections.abc import Callable
 
-MODELS = {
-  'cnn': cnn,
-  'cnn_bn': cnn_bn,
-  'logistic': logistic,
-  'mlp_bn': mlp_bn,
-}
+from fedprox_tff.core.choices import choices_of
+from fedprox_tff.models.base import Architecture as Architecture
+from fedprox_tff.models.base import Model as Model
+from fedprox_tff.models.cnn import cnn as cnn
+from fedprox_tff.models.cnn_bn import cnn_bn as cnn_bn
+from fedprox_tff.models.logistic import logistic as logistic
+from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
 
-__all__ = ['MODELS', 'Model', 'cnn', 'cnn_bn', 'logistic', 'mixture', 'mlp_bn']
+MODELS: dict[str, Callable[..., Architecture]] = choices_of(vars(), __name__)

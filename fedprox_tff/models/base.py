@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A classifier as pure functions of its weights."""
+"""A classifier as pure functions of its weights, and the architecture that makes one for a data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,6 +37,21 @@ class Model(NamedTuple):
   normalisation: tuple[bool, ...] = ()
   train_logits: Callable[[Weights, Any, Any], tuple[Any, Mapping[int, Any]]] | None = None
   component_logits: Callable[[Weights, Any], Any] | None = None
+
+
+class Architecture(NamedTuple):
+  """A model that a run chooses by name, before the data are known.
+
+  Attributes:
+    name: The name on the command line.
+    title: What figures and captions call it.
+    build: `(input_shape, num_classes, *, seed)` to the `Model` for examples of that shape, with initial weights that
+      are drawn from the run's seed. It raises `ValueError` if examples of that shape do not fit.
+  """
+
+  name: str
+  title: str
+  build: Callable[..., Model]
 
 
 def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:

@@ -8,28 +8,32 @@ with a ReLU, and the output layer: 1,663,370 parameters on MNIST, which fixes th
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.models.base import Model, glorot_uniform
+from fedprox_tff.models.base import Architecture, Model, glorot_uniform
 
 
-def cnn(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
+def cnn() -> Architecture:
   """Returns the network for images of `input_shape` (height, width, channels)."""
-  kernels = initial_kernels('cnn', input_shape, num_classes, seed=seed)
-  flat = kernels[2].shape[0]
-  initial_weights = []
-  for kernel in kernels:
-    initial_weights += [kernel, np.zeros(kernel.shape[-1], np.float32)]
 
-  def logits(weights, x):
-    import tensorflow as tf
+  def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
+    kernels = initial_kernels('cnn', input_shape, num_classes, seed=seed)
+    flat = kernels[2].shape[0]
+    initial_weights = []
+    for kernel in kernels:
+      initial_weights += [kernel, np.zeros(kernel.shape[-1], np.float32)]
 
-    kernel_1, bias_1, kernel_2, bias_2, kernel_3, bias_3, kernel_4, bias_4 = weights
-    for kernel, bias in ((kernel_1, bias_1), (kernel_2, bias_2)):
-      x = tf.nn.relu(tf.nn.conv2d(x, kernel, strides=1, padding='SAME') + bias)
-      x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding='SAME')
-    x = tf.nn.relu(tf.reshape(x, [-1, flat]) @ kernel_3 + bias_3)
-    return x @ kernel_4 + bias_4
+    def logits(weights, x):
+      import tensorflow as tf
 
-  return Model('cnn', tuple(initial_weights), logits, logits, input_shape, jit_compile=False)
+      kernel_1, bias_1, kernel_2, bias_2, kernel_3, bias_3, kernel_4, bias_4 = weights
+      for kernel, bias in ((kernel_1, bias_1), (kernel_2, bias_2)):
+        x = tf.nn.relu(tf.nn.conv2d(x, kernel, strides=1, padding='SAME') + bias)
+        x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding='SAME')
+      x = tf.nn.relu(tf.reshape(x, [-1, flat]) @ kernel_3 + bias_3)
+      return x @ kernel_4 + bias_4
+
+    return Model('cnn', tuple(initial_weights), logits, logits, input_shape, jit_compile=False)
+
+  return Architecture('cnn', 'CNN', build)
 
 
 def initial_kernels(name: str, input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> tuple[np.ndarray, ...]:

@@ -11,30 +11,34 @@ import math
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.models.base import Model, glorot_uniform
+from fedprox_tff.models.base import Architecture, Model, glorot_uniform
 
 _MAX_ROWS = 16  # classes up to which a local step takes row after row: half the time of one product of matrices for 10
 
 
-def logistic(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
+def logistic() -> Architecture:
   """Returns softmax regression on the flattened features: 7,850 parameters on MNIST."""
-  num_inputs = math.prod(input_shape)
-  kernel = glorot_uniform(streams.generator('model', seed), (num_inputs, num_classes))
-  initial_weights = (np.ascontiguousarray(kernel.T), np.zeros(num_classes, np.float32))
 
-  def logits(weights, x):
-    import tensorflow as tf
+  def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
+    num_inputs = math.prod(input_shape)
+    kernel = glorot_uniform(streams.generator('model', seed), (num_inputs, num_classes))
+    initial_weights = (np.ascontiguousarray(kernel.T), np.zeros(num_classes, np.float32))
 
-    kernel, bias = weights
-    return tf.matmul(tf.reshape(x, [-1, num_inputs]), kernel, transpose_b=True) + bias
+    def logits(weights, x):
+      import tensorflow as tf
 
-  def step_logits(weights, x):
-    import tensorflow as tf
+      kernel, bias = weights
+      return tf.matmul(tf.reshape(x, [-1, num_inputs]), kernel, transpose_b=True) + bias
 
-    if num_classes > _MAX_ROWS:
-      return logits(weights, x)
-    kernel, bias = weights
-    x = tf.reshape(x, [-1, num_inputs])
-    return tf.stack([tf.linalg.matvec(x, row) for row in tf.unstack(kernel)], axis=1) + bias
+    def step_logits(weights, x):
+      import tensorflow as tf
 
-  return Model('logistic', initial_weights, logits, step_logits, input_shape, jit_compile=True)
+      if num_classes > _MAX_ROWS:
+        return logits(weights, x)
+      kernel, bias = weights
+      x = tf.reshape(x, [-1, num_inputs])
+      return tf.stack([tf.linalg.matvec(x, row) for row in tf.unstack(kernel)], axis=1) + bias
+
+    return Model('logistic', initial_weights, logits, step_logits, input_shape, jit_compile=True)
+
+  return Architecture('logistic', 'logistic regression', build)

@@ -9,23 +9,22 @@ Its logits are log p. The models' weights are one tuple, one model after another
 """
 
 import math
-from collections.abc import Callable
 
 from fedprox_tff.core import streams
-from fedprox_tff.models.base import Model
+from fedprox_tff.models.base import Architecture, Model
 
 
-def mixture(factory: Callable[..., Model], num_components: int) -> Callable[..., Model]:
-  """Returns the function that builds a mixture of M = `num_components` models of `factory`, such as `cnn`.
+def mixture(architecture: Architecture, num_components: int) -> Architecture:
+  """Returns the mixture of M = `num_components` models of an architecture, such as `cnn()`.
 
-  It is called like `factory`. Model 0 starts where `factory` does with the same seed, the others elsewhere, since
-  models that start alike stay alike. `logits` takes the M models' weights, and behind them pi, float [M], which sums
+  Model 0 starts where the architecture alone does with the same seed, the others elsewhere, since models that start
+  alike stay alike. `logits` takes the M models' weights, and behind them pi, float [M], which sums
   to 1; without it pi_m = 1/M.
   """
 
   def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
     seeds = [seed, *(_component_seed(seed, m) for m in range(1, num_components))]
-    components = [factory(input_shape, num_classes, seed=component_seed) for component_seed in seeds]
+    components = [architecture.build(input_shape, num_classes, seed=component_seed) for component_seed in seeds]
     component = components[0]
     if component.train_logits is not None:
       raise ValueError(
@@ -61,7 +60,8 @@ def mixture(factory: Callable[..., Model], num_components: int) -> Callable[...,
       component_logits=component_logits,
     )
 
-  return build
+  title = f'mixture of {num_components} models: {architecture.title}'
+  return Architecture(f'mixture of {num_components} {architecture.name}', title, build)
 
 
 def _component_seed(seed: int, m: int) -> int:

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is allowed in a grid's file. Each `check` raises a `UserError` that names section, key and what is allowed."""
 
-import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedprox_tff.config.record import Config
-from fedprox_tff.config.values import parse
+from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.core.errors import UserError
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 NOT_OF_A_CELL = {
   'name': 'a cell is named after what differs from the defaults',
   'results_dir': 'the command line of the sweep says it',
   'fallback_dataset': 'a sweep trains on the data that it names, or not at all',
 }
 NOT_OF_A_CURVE = ('name', 'search')  # keys of a [[curve]] that are no flags
-_KEYS = tuple(name for name in FIELDS if name not in NOT_OF_A_CELL)
+_KEYS = tuple(name for name in FLAGS if name not in NOT_OF_A_CELL)
 _OF_A_SEARCH = ('seed', 'rounds')
 _SECTIONS = {'title': str, 'base': dict, 'grid': dict, 'search': dict, 'target': dict, 'curve': list}
 
@@ -118,14 +115,14 @@ def check_value(where: str, key: str, value: Any) -> None:
   """Checks a flag with one value."""
   if key in NOT_OF_A_CELL:
     raise UserError(f'{where} {key}: not in a grid: {NOT_OF_A_CELL[key]}.')
-  if key not in FIELDS:
+  if key not in FLAGS:
     close = difflib.get_close_matches(key, _KEYS, n=1)
     allowed = f'did you mean {close[0]}?' if close else f'allowed are {", ".join(_KEYS)}.'
     raise UserError(f'{where} {key}: no flag of fedprox_tff.run; {allowed}')
   if not isinstance(value, str | int | float):
     raise UserError(f'{where} {key}: one number, text or true or false is needed, not {value}.')
   try:
-    parse(FIELDS[key], value)
+    FLAGS[key].parse(value)
   except UserError as error:
     raise UserError(f'{where} {error}') from None
 

@@ -18,14 +18,15 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedprox_tff.config.record import Config, parameters
-from fedprox_tff.config.values import parse
+from fedprox_tff.config.flags import FLAGS
+from fedprox_tff.config.record import Config
+from fedprox_tff.config.signatures import parameters
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import DATASETS
 from fedprox_tff.sweeps import grid_checks, search
 from fedprox_tff.sweeps.search import Trial
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments' / 'grids'
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'experiments' / 'grids'
 
 _NAME_BYTES = 240  # of 255 that a folder's name may have; claims append to it
 
@@ -62,7 +63,7 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
   for key, value in overrides.items():
     if key in grid_checks.NOT_OF_A_CELL and key != 'results_dir':
       raise UserError(f'--{key}: not for a sweep: {grid_checks.NOT_OF_A_CELL[key]}.')
-    parse(grid_checks.FIELDS[key], value)
+    FLAGS[key].parse(value)
 
 
 def find(text: str) -> pathlib.Path:
@@ -121,10 +122,11 @@ def merge(configs: Iterable[Config]) -> list[Config]:
   runs: dict[str, Config] = {}
   for config in configs:
     earlier = runs.setdefault(config.name, config)
-    for key, value in config.as_dict().items():
-      if value != getattr(earlier, key) and key not in ('rounds', 'rounds_per_checkpoint'):
+    first, flat = earlier.flat(), config.flat()
+    for key in {**first, **flat}:
+      if flat.get(key) != first.get(key) and key not in ('rounds', 'rounds_per_checkpoint'):
         raise UserError(
-          f'{config.name}: cells with this name have --{key}={getattr(earlier, key)} and --{key}={value}; '
+          f'{config.name}: cells with this name have --{key}={first.get(key)} and --{key}={flat.get(key)}; '
           'only one of them fits into the folder: sweep them into separate ones with --results_dir.'
         )
     if config.rounds > earlier.rounds:  # it continues the shorter one
@@ -139,7 +141,8 @@ def _product(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _config(values: Mapping[str, Any], overrides: Mapping[str, Any], curve: str) -> Config:
   values = {**values, **overrides}
-  if 'data_dir' in overrides and 'data_dir' not in parameters(DATASETS[values.get('dataset', Config.dataset)]):
+  dataset = FLAGS['dataset'].parse(values.get('dataset', FLAGS['dataset'].parameter.default))
+  if 'data_dir' in overrides and 'data_dir' not in parameters(DATASETS[dataset]):
     del values['data_dir']  # one --data_dir for a sweep of MNIST and of generated data
   try:
     config = Config.from_flags(values)

@@ -48,7 +48,7 @@ class Pool:
     """Tells the processes, those at work too, what there is to do."""
     session = {
       **{'pid': os.getpid(), 'command': sys.orig_argv, 'claims': str(self._claims.folder), 'since': self._claims.since},
-      'cells': [config.as_dict() for config in configs],
+      'cells': [config.record() for config in configs],
     }
     temporary = self._session.with_suffix('.new')
     temporary.write_text(json.dumps(session))

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grid_checks
 
@@ -101,7 +102,7 @@ def trials(
   if found.flag in overrides:
     raise UserError(f'--{found.flag}: the search of this grid finds it; it cannot be set.')
   base = {**content.get('base', {}), **flags}
-  seeds = content.get('grid', {}).get('seed', [base.get('seed', Config.seed)])
+  seeds = content.get('grid', {}).get('seed', [base.get('seed', SETTINGS['seed'].default)])
   seeds = list(dict.fromkeys(int(seed) for seed in ([overrides['seed']] if 'seed' in overrides else seeds)))
   if found.fixed['seed'] in seeds:
     raise UserError(f'[search] seed = {found.fixed["seed"]}: cells have it too; a seed that none has is needed.')

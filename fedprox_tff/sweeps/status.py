@@ -11,11 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import UserError
-from fedprox_tff.datasets import DATASETS
-from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.sweeps.claims import Claims, Record
-from fedprox_tff.training.fitting import fitted_model
+from fedprox_tff.training import data
 
 _TAIL_BYTES = 1 << 16  # holds many rows
 
@@ -94,15 +91,10 @@ def look(configs: Iterable[Config], claims: Claims, records: Mapping[str, Record
   return statuses
 
 
-def data_key(config: Config) -> tuple[Any, ...]:
-  """Returns what selects the data: cells with the same key train on the same federation."""
-  return (config.dataset, *config.arguments_of(DATASETS[config.dataset]).items())
-
-
 def group(config: Config) -> tuple[Any, ...]:
   """Returns what cells have in common that share data and compiled computations; their order in time follows it."""
-  structure = (config.model, config.algorithm, config.client_optimizer, config.server_optimizer)
-  return (config.runtime, config.device, *data_key(config), *structure)
+  structure = (config.model, config.algorithm.name, config.client_optimizer, config.server_optimizer)
+  return (config.runtime, config.device, *data.key(config), *structure)
 
 
 def arrange(configs: Iterable[Config]) -> list[Config]:
@@ -116,25 +108,3 @@ def arrange(configs: Iterable[Config]) -> list[Config]:
 def part(configs: Sequence[Config], index: int, count: int) -> Sequence[Config]:
   """Returns the `index`-th of `count` parts, which differ by one cell in size at most."""
   return configs[len(configs) * index // count : len(configs) * (index + 1) // count]
-
-
-def load_data(config: Config) -> FederatedDataset:
-  """Returns a cell's federation.
-
-  Raises:
-    DataError: If it cannot be had.
-  """
-  loader = DATASETS[config.dataset]
-  return loader(**config.arguments_of(loader))
-
-
-def check_fits(config: Config, dataset: FederatedDataset) -> None:
-  """Refuses, before any run, what `experiment.Builder` would refuse.
-
-  Raises:
-    UserError: If the model or the size of a cohort does not fit the data.
-  """
-  try:
-    fitted_model(config, dataset)
-  except UserError as error:
-    raise UserError(f'{config.name}: {error}') from None

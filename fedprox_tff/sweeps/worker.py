@@ -48,33 +48,31 @@ def main(argv: Sequence[str]) -> int:
   """Works on the session whose file is the argument, and returns an exit code."""
   stop = Stop()
   path = pathlib.Path(argv[1])
-  session = json.loads(path.read_text())
+  begun = json.loads(path.read_text())
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the sweep may be killed; its cells are to be left tidily
-  if os.getppid() != session['pid']:
+  if os.getppid() != begun['pid']:
     return INTERRUPTED
-  sys.orig_argv[:] = session['command']  # what config.json shall say
+  sys.orig_argv[:] = begun['command']  # what config.json shall say
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from fedprox_tff.training.session import (
-    Workshop,  # TensorFlow, seconds: before the first claim, others can have that cell
-  )
+  # TensorFlow takes seconds: it is imported before the first claim, so that others can have that cell.
+  from fedprox_tff.training.session import Session
 
-  workshop = Workshop()
-  claims = Claims(pathlib.Path(session['claims']), since=session['since'])
-  with contextlib.closing(workshop):
+  claims = Claims(pathlib.Path(begun['claims']), since=begun['since'])
+  with Session() as session:
     code, recent = DONE, None
     while code == DONE and not stop.is_requested:
       taken = _take(_cells(path), claims, recent)
       if taken is None:
         return DONE
       recent, claim = taken
-      code = _run(recent, claim, workshop, stop)
+      code = _run(recent, claim, session, stop)
   return INTERRUPTED if stop.is_requested else code
 
 
 def _cells(path: pathlib.Path) -> list[Config]:
   """Returns the session's cells, which become more where a search ends; none after the sweep's end."""
   try:
-    return [Config(**values) for values in json.loads(path.read_text())['cells']]
+    return [Config.from_record(values) for values in json.loads(path.read_text())['cells']]
   except FileNotFoundError:
     return []
 
@@ -95,25 +93,25 @@ def _take(configs: Sequence[Config], claims: Claims, recent: Config | None) -> t
   return None
 
 
-def _run(config: Config, claim: Claim, workshop: Any, stop: Stop) -> int:
+def _run(config: Config, claim: Claim, session: Any, stop: Stop) -> int:
   """Runs one cell; says `FAILED` if whatever went wrong may have left its mark on this process."""
   try:
     with _output_to(config) as log:
       log.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")}: process {os.getpid()} on {socket.gethostname()}\n')
-      return _run_logged(config, claim, workshop, stop, log)
+      return _run_logged(config, claim, session, stop, log)
   except OSError as error:  # no log can be written
     claim.fail(_line(error))
     return FAILED
 
 
-def _run_logged(config: Config, claim: Claim, workshop: Any, stop: Stop, log: TextIO) -> int:
+def _run_logged(config: Config, claim: Claim, session: Any, stop: Stop, log: TextIO) -> int:
   def check() -> None:
     if stop.is_requested or claim.is_lost:
       raise _InterruptedCellError
 
   try:
-    with Progress(config.rounds, log, after_round=check) as progress:
-      workshop.train(config, progress)
+    with session.open(config) as run, Progress(config.rounds, log, after_round=check) as progress:
+      run.train(progress)
   except _InterruptedCellError:
     if status.is_done(config):  # that was its last round
       claim.finish()

@@ -5,18 +5,16 @@ Runs that differ only in values (mu, learning rates, seed, stragglers) share wha
 initial weights, are put into the state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.algorithms.base import Algorithm, Local
-from fedprox_tff.config import optimizers
+from fedprox_tff.config.choice import Choice
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import ALIGNMENT, Examples, FederatedDataset
 from fedprox_tff.federated.client_data import ArrayClientData
@@ -53,7 +51,7 @@ class Data(NamedTuple):
   """What is made of a data set for one kind of model."""
 
   dataset: FederatedDataset
-  model: str
+  kind: Any  # of the model
   train_data: ArrayClientData
   train_examples: Examples
   test_examples: Examples
@@ -77,10 +75,11 @@ class Builder:
       UserError: If the model or the size of a cohort does not fit the data.
     """
     model = fitted_model(config, dataset)
-    algorithm = config.build_algorithm()
+    algorithm = config.algorithm.build()
     process = self._process(config, algorithm, model, dataset)
-    if self._data is None or self._data.dataset is not dataset or self._data.model != model.name:
-      self._data = _data(dataset, model)
+    kind = (config.model, algorithm.needs.components)
+    if self._data is None or self._data.dataset is not dataset or self._data.kind != kind:
+      self._data = _data(dataset, model, kind)
       self._personal.clear()
     return Experiment(
       process,
@@ -92,32 +91,30 @@ class Builder:
     )
 
   def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:
-    arguments = config.arguments_of(ALGORITHMS[config.algorithm])
-    values = algorithm.hparams.keys() | algorithm.server_hparams.keys() | {'initial_mu', 'server_learning_rate'}
-    structure = {name: value for name, value in arguments.items() if name not in values}
+    values = algorithm.client.hparams.keys() | algorithm.server.hparams.keys()
     key = (
-      *(config.algorithm, tuple(structure.items()), model.name, model.input_shape, dataset.num_classes),
+      *(_structure(config.algorithm, values), config.model, model.input_shape, dataset.num_classes),
       *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
     )
     if key not in self._processes:
       self._processes[key] = build_process(
         algorithm,
         model,
-        client_optimizer=_optimizer('client_optimizer', config.client_optimizer, config.learning_rate),
-        server_optimizer=_optimizer('server_optimizer', config.server_optimizer, config.server_learning_rate),
+        client_optimizer=_optimizer(config.client_optimizer, config.learning_rate),
+        server_optimizer=_optimizer(config.server_optimizer, config.server_learning_rate),
         num_clients=dataset.num_clients,
         measure_gamma=config.measure_gamma,
       )
     return self._processes[key]
 
   def _personal_evaluator(self, algorithm: Algorithm, model: Model) -> PersonalEvaluator | None:
-    if algorithm.personal is None:
+    if algorithm.client.personal is None:
       return None
     if algorithm.name not in self._personal:
       normalisation = local_model(model).normalisation
 
       def personal(weights, state):
-        return algorithm.personal(Local(weights, weights, state=state, normalisation=normalisation))
+        return algorithm.client.personal(Local(weights, weights, state=state, normalisation=normalisation))
 
       test = self._data.dataset.test
       self._personal[algorithm.name] = build_personal_evaluation(
@@ -126,20 +123,26 @@ class Builder:
     return self._personal[algorithm.name]
 
 
-def _optimizer(flag: str, text: str | None, learning_rate: float) -> tff.learning.optimizers.Optimizer | None:
-  if text is None:
-    return None
-  try:
-    return optimizers.build(text, learning_rate=learning_rate)
-  except optimizers.OptimizerError as error:
-    raise UserError(f'--{flag}={text}: {error}') from None
+def _structure(algorithm: Choice, hparams: Collection[str]) -> tuple[Any, ...]:
+  """Returns a method's arguments without those that are values in the process's state, with all that they bring.
+
+  `server_learning_rate` is the hyperparameter `learning_rate` of the server's rule.
+  """
+  values = {*hparams, 'server_learning_rate'}
+  structural = [(key, value) for key, value in algorithm.values if key not in values]
+  nested = [(key, _structure(v, hparams) if isinstance(v, Choice) else v) for key, v in structural]
+  return (algorithm.name, *nested)
 
 
-def _data(dataset: FederatedDataset, model: Model) -> Data:
+def _optimizer(chosen: Choice | None, learning_rate: float | None) -> tff.learning.optimizers.Optimizer | None:
+  return None if chosen is None else chosen.build().build(learning_rate)
+
+
+def _data(dataset: FederatedDataset, model: Model, kind: Any) -> Data:
   train, test = (Examples(*map(_tensor, split.examples)) for split in (dataset.train, dataset.test))
   return Data(
     dataset,
-    model.name,
+    kind,
     ArrayClientData(dataset.client_ids, dataset.train),
     train,
     test,
@@ -162,13 +165,13 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 def _initial_state(process: Process, config: Config, algorithm: Algorithm, model: Model, num_clients: int) -> Any:
   state = process.initialize()
   hparams = process.get_hparams(state)
-  hparams['client_work'].update(algorithm.hparams)
-  hparams['finalizer'].update(algorithm.server_hparams)
-  if 'num_clients' in algorithm.server_hparams:
+  hparams['client_work'].update(algorithm.client.hparams)
+  hparams['finalizer'].update(algorithm.server.hparams)
+  if algorithm.needs.num_clients:
     hparams['finalizer']['num_clients'] = float(num_clients)
-  if config.client_optimizer:
+  if config.client_optimizer is not None:
     hparams['client_work']['learning_rate'] = config.learning_rate
-  if config.server_optimizer:
+  if config.server_optimizer is not None:
     hparams['finalizer']['learning_rate'] = config.server_learning_rate
   state = process.set_hparams(state, hparams)
   weights = tff.learning.models.ModelWeights(model.initial_weights, ())

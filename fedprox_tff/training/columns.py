@@ -2,11 +2,12 @@
 """The columns of metrics.csv: what each holds, its unit, and what an axis of a figure calls it.
 
 A row is written for each round, from round 0, which is before training. Rounds that were not evaluated have NaN in the
-columns of an evaluation.
+columns of an evaluation. Methods add columns of their own, which `Algorithm.columns` declares.
 """
 
 from collections.abc import Mapping
 
+from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.core.columns import Column
 
 ROUND_NUM = Column('round_num', 'rounds done; 0 is before training', 'rounds', '# Rounds')
@@ -62,7 +63,7 @@ COHORT_SKIPPED = Column(
 
 DISSIMILARITY_VARIANCE = Column(
   'dissimilarity/variance',
-  "with --rounds_per_dissimilarity: the variance of the clients' full gradients at w^t, as the authors' code computes it",
+  "with --rounds_per_dissimilarity: the variance of the clients' full gradients at w^t, as the authors compute it",
   label='Variance of\nlocal grad.',
 )
 DISSIMILARITY_B = Column(
@@ -109,8 +110,12 @@ MEMORY_WORKER = Column('memory/worker_mb', "resident memory of TFF's worker; 0 w
 # What an evaluation of the global model measures: a round was evaluated if any of these is not NaN.
 EVALUATION = (TEST_ACCURACY, TEST_LOSS, TRAIN_ACCURACY, TRAIN_LOSS)
 
-MU = Column('mu', 'strength of the proximal term in the round; 0 for methods without one', label=r'$\mu$')
+# What methods declare: each is a client hyperparameter's value in the round, 0 for methods without it.
+OF_METHODS: Mapping[str, Column] = {
+  column.name: column for factory in ALGORITHMS.values() for column in factory().columns
+}
 
 COLUMNS: Mapping[str, Column] = {
-  column.name: column for column in [value for value in vars().values() if isinstance(value, Column)]
+  **{column.name: column for column in [value for value in vars().values() if isinstance(value, Column)]},
+  **OF_METHODS,
 }

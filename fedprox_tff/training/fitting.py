@@ -4,7 +4,7 @@
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
-from fedprox_tff.models import MODELS, Model
+from fedprox_tff.models import Model
 from fedprox_tff.models.mixture import mixture
 
 
@@ -14,20 +14,31 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   Raises:
     UserError: If the model or the size of a cohort does not fit the data.
   """
-  algorithm = config.build_algorithm()
+  algorithm, architecture = config.algorithm.build(), config.model.build()
   if config.clients_per_round > dataset.num_clients:
     raise UserError(
       f'--clients_per_round={config.clients_per_round}: at most the {dataset.num_clients} clients there are.'
     )
-  if algorithm.full_participation and config.clients_per_round != dataset.num_clients:
+  if algorithm.needs.all_clients and config.clients_per_round != dataset.num_clients:
     raise UserError(
-      f'--clients_per_round={config.clients_per_round}: {config.algorithm} needs all clients in every round, '
+      f'--clients_per_round={config.clients_per_round}: {algorithm.name} needs all clients in every round, '
       f'{dataset.num_clients}.'
     )
-  factory = MODELS[config.model]
+  if algorithm.needs.components:
+    architecture = mixture(architecture, algorithm.needs.components)
   try:
-    if algorithm.num_components:
-      factory = mixture(factory, algorithm.num_components)
-    return factory(dataset.input_shape, dataset.num_classes, seed=config.seed)
+    return architecture.build(dataset.input_shape, dataset.num_classes, seed=config.seed)
   except ValueError as error:
-    raise UserError(f'--model={config.model}: {error}') from None
+    raise UserError(f'--model={config.model.name}: {error}') from None
+
+
+def check_fits(config: Config, dataset: FederatedDataset) -> None:
+  """Refuses, before any run, what `builder.Builder` would refuse.
+
+  Raises:
+    UserError: If the model or the size of a cohort does not fit the data; it names the run.
+  """
+  try:
+    fitted_model(config, dataset)
+  except UserError as error:
+    raise UserError(f'{config.name}: {error}') from None

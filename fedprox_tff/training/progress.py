@@ -42,14 +42,18 @@ class Progress:
     if self._live and self._first is not None:
       say(stream=self._stream)
 
+  def say(self, line: str) -> None:
+    """Reports a line beside the live one."""
+    say(f'\r\x1b[K{line}' if self._live else line, stream=self._stream)
+
   def on_resume(self, round_num: int) -> None:
     """Reports that an earlier process has done the rounds up to this one."""
     if round_num > self._total:
-      self._say(f'this run is done: it has {round_num} rounds, more than the {self._total} asked for')
+      self.say(f'this run is done: it has {round_num} rounds, more than the {self._total} asked for')
     elif round_num == self._total:
-      self._say(f'this run is done: {round_num} rounds')
+      self.say(f'this run is done: {round_num} rounds')
     else:
-      self._say(f'going on after round {round_num}')
+      self.say(f'going on after round {round_num}')
 
   def on_row(self, round_num: int, row: Mapping[str, float]) -> None:
     """Reports a finished round."""
@@ -83,13 +87,8 @@ class Progress:
 
   def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
     if row['cohort/non_finite']:
-      self._say(
-        f'warning: round {round_num}: {row["cohort/non_finite"]} clients left out, their updates are not finite'
-      )
+      self.say(f'warning: round {round_num}: {row["cohort/non_finite"]} clients left out, their updates are not finite')
     if row['cohort/skipped']:
       nobody = row['cohort/size'] <= row['cohort/dropped'] + row['cohort/non_finite']
       reason = 'nobody contributed' if nobody else "the clients' mean update is not finite"
-      self._say(f"warning: round {round_num}: {reason}, so the server's step was skipped")
-
-  def _say(self, line: str) -> None:
-    say(f'\r\x1b[K{line}' if self._live else line, stream=self._stream)
+      self.say(f"warning: round {round_num}: {reason}, so the server's step was skipped")

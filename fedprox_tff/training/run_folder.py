@@ -220,7 +220,7 @@ def _check_or_write_config(path: pathlib.Path, config: Config, dataset: Federate
   fingerprint = dataset.fingerprint
   if not path.exists():
     record = {
-      'config': config.as_dict(),
+      'config': config.record(),
       'data': {'source': dataset.source, 'fingerprint': fingerprint},
       'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
       | {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -231,17 +231,17 @@ def _check_or_write_config(path: pathlib.Path, config: Config, dataset: Federate
     return
   try:
     record = json.loads(path.read_text())
-    earlier, data = dict(record['config']), dict(record['data'])
-    different = config.differences(earlier)
-    rounds, same_data = earlier['rounds'], data['fingerprint'] == fingerprint
+    different, data = config.differences(record['config']), dict(record['data'])
+    earlier, same_data = Config.from_record(record['config']), data['fingerprint'] == fingerprint
   except (ValueError, KeyError, TypeError):
     raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
   if different:
-    values = ', '.join(f'--{key}={earlier.get(key)} there, {getattr(config, key)} here' for key in different)
+    there, here = earlier.flat(), config.flat()
+    values = ', '.join(f'--{key}={there.get(key)} there, {here.get(key)} here' for key in different)
     raise UserError(f'{path.parent} holds a run of another config ({values}); choose another --name or remove it.')
   if not same_data:
     raise UserError(f'{path.parent} holds a run on other data ({data["source"]}); choose another --name or remove it.')
-  if config.rounds > rounds:
+  if config.rounds > earlier.rounds:
     record['config']['rounds'] = config.rounds
     _write(path, record)
 

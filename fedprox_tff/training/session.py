@@ -1,46 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many runs in one process, one after another."""
+"""The one place that opens runs: runtime, data, parts and folder, one run after another in one process."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.runtimes.runtime import Runtime
-from fedprox_tff.sweeps import status
-from fedprox_tff.training import loop, run_folder
-from fedprox_tff.training.builder import Builder
+from fedprox_tff.training import data, loop, run_folder
+from fedprox_tff.training.builder import Builder, Experiment
 from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.run_folder import RunFolder
 
 
-class Workshop:
-  """What one cell leaves for the next: the runtime, its compiled computations, and the data."""
+class Run(NamedTuple):
+  """An open run."""
+
+  config: Config
+  experiment: Experiment  # its parts
+  runtime: runtimes.Runtime  # the runtime in use
+  folder: RunFolder  # locked until the run is closed
+
+  def train(self, progress: Progress) -> None:
+    """Trains until `config.rounds`, from the newest checkpoint if there is one; see `loop.train`."""
+    if self.experiment.algorithm.client.init is not None and not self.experiment.initial_client_state:
+      progress.say(
+        f'note: --model={self.config.model.name} has no part that {self.experiment.algorithm.name} would keep on '
+        'clients, so all is shared'
+      )
+    loop.train(self.config, self.experiment, self.runtime, self.folder, progress)
+
+
+class Session:
+  """Opens runs, and keeps what the next one can share: the runtime, its compiled computations, and the data.
+
+  A context manager; leaving it leaves the runtime.
+  """
 
   def __init__(self):
     self._stack = contextlib.ExitStack()
-    self._place = self._data_key = None
+    self._place = self._data_key = self._dataset = None
 
-  def train(self, config: Config, progress: Progress) -> None:
-    """Runs a cell, or goes on with it."""
-    runtime, builder, dataset = self._tools(config)
-    experiment = builder.build(config, dataset)
-    with run_folder.open_run(config, dataset) as folder:
-      loop.train(config, experiment, runtime, folder, progress)
+  def __enter__(self) -> 'Session':
+    return self
 
-  def close(self) -> None:
-    """Leaves the runtime."""
+  def __exit__(self, *_) -> None:
     self._stack.close()
 
-  def _tools(self, config: Config) -> tuple[Runtime, Builder, FederatedDataset]:
-    place, data_key = (config.runtime, config.device), status.data_key(config)
+  @contextlib.contextmanager
+  def open(self, config: Config, dataset: FederatedDataset | None = None) -> Iterator[Run]:
+    """Opens a run, a new one or one that the same config has begun.
+
+    Args:
+      config: The run.
+      dataset: Its federation, if the caller has it already. None: it is loaded, unless the run before had the same.
+
+    Raises:
+      UserError: If the config does not fit the data, the folder holds another run, or another process works in it.
+      DataError: If the data cannot be had.
+      RunFailedError: If TFF's worker does not start.
+    """
+    runtime = self._enter_runtime(config)
+    if dataset is None:
+      dataset = self._load(config)
+    experiment = self._builder.build(config, dataset)
+    with run_folder.open_run(config, dataset) as folder:
+      yield Run(config, experiment, runtime, folder)
+
+  def _enter_runtime(self, config: Config) -> runtimes.Runtime:
+    place = (config.runtime, config.device)
     if place != self._place:
       self._place = None
       self._stack.close()
       self._runtime = self._stack.enter_context(runtimes.use(config.runtime, device=config.device))
       self._builder = Builder()
       self._place = place
-    if data_key != self._data_key:
-      self._data_key = None
-      self._dataset = status.load_data(config)
-      self._data_key = data_key
-    return self._runtime, self._builder, self._dataset
+    return self._runtime
+
+  def _load(self, config: Config) -> FederatedDataset:
+    if data.key(config) != self._data_key:
+      self._data_key = self._dataset = None  # two data sets need not fit into memory
+      self._dataset = data.load(config)
+      self._data_key = data.key(config)
+    return self._dataset

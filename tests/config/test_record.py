@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
-import subprocess
-import sys
+import json
 
 import pytest
 
-from fedprox_tff.algorithms import ALGORITHMS
-from fedprox_tff.config.help import help_text
-from fedprox_tff.config.record import Config, parameters
+from fedprox_tff.config.flags import FLAGS
+from fedprox_tff.config.record import PLACES, Config
 from fedprox_tff.core.errors import UserError
 
 
 def test_defaults_are_the_papers_setting_for_mnist():
-  config = Config.from_flags({})
   paper = {
     'dataset': 'mnist',
     'partition': 'power_law',
@@ -33,7 +29,8 @@ def test_defaults_are_the_papers_setting_for_mnist():
     'stragglers': 0.0,
     'straggler_policy': 'partial',
   }
-  assert {key: getattr(config, key) for key in paper} == paper
+  flat = Config.from_flags({}).flat()
+  assert {key: flat[key] for key in paper} == paper
 
 
 def test_fedavg_drops_stragglers_unless_told_otherwise():
@@ -42,21 +39,19 @@ def test_fedavg_drops_stragglers_unless_told_otherwise():
 
 
 def test_an_algorithm_brings_its_own_defaults():
-  config = Config.from_flags({'algorithm': 'fedadam'})
-  assert (config.server_learning_rate, config.server_optimizer, config.beta_2, config.weighting) == (
-    *(0.1, None, 0.99),
-    'examples',
-  )
+  fedadam = Config.from_flags({'algorithm': 'fedadam'})
+  assert (fedadam.server_optimizer, fedadam.server_learning_rate, fedadam.weighting) == (None, None, 'examples')
+  assert (fedadam.flat()['server_learning_rate'], fedadam.algorithm.arguments['beta_2']) == (0.1, 0.99)
   delta_sgd = Config.from_flags({'algorithm': 'delta_sgd'})
   assert (delta_sgd.client_optimizer, delta_sgd.learning_rate, delta_sgd.weighting) == (None, None, 'uniform')
-  assert Config.from_flags({'algorithm': 'dualprox'}).mu == 0.01
+  assert Config.from_flags({'algorithm': 'dualprox'}).algorithm.arguments['mu'] == 0.01
   assert Config.from_flags({'algorithm': 'dualprox', 'mu': 1}).name == 'dualprox-mnist-mu=1.0'
 
 
 def test_a_data_set_brings_its_own_defaults():
   synthetic = Config.from_flags({'dataset': 'synthetic'})
-  assert (synthetic.num_clients, synthetic.learning_rate, synthetic.partition) == (30, 0.01, None)
-  assert Config.from_flags({'dataset': 'digits'}).num_clients == 100
+  assert (synthetic.flat()['num_clients'], synthetic.learning_rate, synthetic.partition) == (30, 0.01, None)
+  assert Config.from_flags({'dataset': 'digits'}).flat()['num_clients'] == 100
 
 
 @pytest.mark.parametrize(
@@ -70,13 +65,14 @@ def test_a_data_set_brings_its_own_defaults():
     ({'rounds': 1.5}, '--rounds=1.5: a whole number of at least 0 is needed.'),
     ({'rounds': True}, '--rounds=True: a whole number of at least 0 is needed.'),
     ({'stragglers': '1.1'}, '--stragglers=1.1: a number from 0 to 1 is needed.'),
-    ({'dataset': 'mnst'}, '--dataset=mnst: one of mnist, digits, synthetic, leaf is needed.'),
+    ({'dataset': 'mnst'}, '--dataset=mnst: one of digits, leaf, mnist, synthetic is needed.'),
     (
       {'algorithm': 'fedavg', 'mu': '1'},
       '--mu=1: algorithm fedavg does not use it (fedprox, fedexp, fednar, dualprox, feddane do)',
     ),
     ({'dirichlet_alpha': '1'}, '--dirichlet_alpha=1: partition power_law does not use it (dirichlet does)'),
-    ({'dataset': 'synthetic', 'partition': 'iid'}, 'dataset synthetic does not use it (mnist, digits do); it uses'),
+    ({'dataset': 'synthetic', 'partition': 'iid'}, '--partition=iid: dataset synthetic comes split over clients'),
+    ({'dataset': 'synthetic', 'dirichlet_alpha': 1}, '--dirichlet_alpha=1: dataset synthetic comes split over clients'),
     ({'dataset': 'synthetic', 'data_dir': 'x'}, '--data_dir=x: dataset synthetic does not use it'),
     ({'dataset': 'leaf'}, '--dataset=leaf needs --data_dir'),
     ({'clients_per_round': '1001'}, '--clients_per_round=1001: at most the 1000 clients'),
@@ -84,9 +80,9 @@ def test_a_data_set_brings_its_own_defaults():
     ({'name': 'a/b'}, '--name=a/b: the name of one folder is needed'),
     ({'name': '..'}, '--name=..: the name of one folder is needed'),
     ({'mu': 'adaptive', 'rounds_per_evaluation': 2}, '--rounds_per_evaluation=1 is needed'),
-    ({'initial_mu': 1}, '--initial_mu=1.0: only --mu=adaptive uses it.'),
+    ({'initial_mu': 1}, '--initial_mu=1: only --mu=adaptive uses it.'),
     ({'algorithm': 'fedavg', 'initial_mu': 1}, '--initial_mu=1: algorithm fedavg does not use it'),
-    ({'algorithm': 'fedexp', 'mu': 'adaptive'}, '--mu=adaptive: fedexp needs a number.'),
+    ({'algorithm': 'fedexp', 'mu': 'adaptive'}, '--mu=adaptive: a number of at least 0 is needed.'),
     (
       {'algorithm': 'fedadam', 'server_optimizer': 'adam'},
       "--server_optimizer=adam: algorithm fedadam, which is a rule for the server's step, does not use it (fedavg, ",
@@ -119,9 +115,18 @@ def test_a_data_set_brings_its_own_defaults():
     ({'algorithm': 'scaffold', 'client_optimizer': 'adam'}, '--client_optimizer=adam: scaffold takes w^t - w_k apart'),
     ({'algorithm': 'scaffold', 'scaffold_option': 3}, '--scaffold_option=3: one of 1, 2 is needed.'),
     ({'algorithm': 'fednar', 'scaffold_option': 1}, '--scaffold_option=1: only --backbone=scaffold uses it.'),
-    ({'algorithm': 'fedexp', 'backbone': 'scaffold', 'mu': 1}, '--mu=1.0: --backbone=scaffold has no proximal term'),
+    ({'algorithm': 'fedexp', 'backbone': 'scaffold', 'mu': 1}, '--mu=1: only --backbone=fedprox uses it.'),
     ({'algorithm': 'scaffold', 'sampling': 'proportional'}, "--sampling=proportional: scaffold's server counts each"),
     ({'algorithm': 'fedavg', 'client_states': 'disk'}, '--client_states=disk: clients of fedavg keep no state.'),
+    (
+      {'algorithm': 'fednar', 'client_optimizer': 'adamw'},
+      '--client_optimizer=adamw: its weight_decay and that of fednar are two values of one name',
+    ),
+    ({'client_optimizer': 'adam:beta_1=2'}, '--client_optimizer=adam:beta_1=2: adam:beta_1= and a number from 0 to 1'),
+    ({'client_optimizer': 'sgd:momentum=x'}, 'sgd:momentum= and a number from 0 to 1 is needed.'),
+    ({'client_optimizer': 'sgd:speed=1'}, 'sgd or sgd:key=value,... with keys from momentum is needed.'),
+    ({'name': 'é' * 128}, 'a name of at most 255 bytes is needed.'),
+    ({'name': ''}, '--name=: the name of one folder is needed'),
   ],
 )
 def test_bad_input_is_one_line_with_flag_value_and_what_is_allowed(given, message):
@@ -152,19 +157,22 @@ def test_every_value_that_changes_results_changes_the_name():
   }  # fmt: skip
   names = {Config.from_flags({key: value}).name for key, value in different.items()}
   assert len(names | {Config.from_flags({}).name}) == len(different) + 1
-  elsewhere = {'dataset', 'algorithm', 'data_dir', 'dirichlet_alpha', 'fallback_dataset', 'results_dir', 'name',
-               'rounds_per_checkpoint', 'client_states', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid',
-               'initial_mu', 'rounds'}  # fmt: skip
-  of_algorithms = {key for algorithm in ALGORITHMS.values() for key in parameters(algorithm)} - different.keys()
-  for key in of_algorithms - elsewhere:
-    user = [name for name, algorithm in ALGORITHMS.items() if key in parameters(algorithm)][-1]
-    default = Config.from_flags({'algorithm': user})
-    choices = next(f for f in dataclasses.fields(Config) if f.name == key).metadata['choices']
-    others = [choice for choice in choices if choice != getattr(default, key)]
-    value = others[0] if others else {bool: True, float: 0.125, int: 1}[type(getattr(default, key))]
-    assert Config.from_flags({'algorithm': user, key: value}).name == f'{default.name}-{key}={value}'
-  elsewhere |= of_algorithms
-  assert different.keys() | elsewhere == {field.name for field in dataclasses.fields(Config)}
+  # The parameters of whatever can be chosen; what other flags choose is named by `different` or by nothing.
+  chosen = {name for name, flag in FLAGS.items() if flag.owners} - different.keys() - PLACES
+  for key in chosen:
+    (owner, parameter), *_ = FLAGS[key].owners
+    kind = 'algorithm' if FLAGS[key].group == "Methods' own" else {'hidden_units': 'model'}.get(key, 'dataset')
+    kind = 'partition' if key == 'dirichlet_alpha' else kind
+    base = {kind: owner} | {'initial_mu': {'mu': 'adaptive'}}.get(key, {})
+    base |= {'backbone': 'scaffold'} if (owner, key) == ('fedexp', 'scaffold_option') else {}
+    default = Config.from_flags(base)
+    others = [choice for choice in parameter.table or parameter.choices if choice != default.flat()[key]]
+    value = others[0] if others else {bool: True, float: 0.125, int: 7}[parameter.kind]
+    name = Config.from_flags({**base, key: value}).name
+    assert f'-{key}={value}' in name
+    assert name != default.name
+  silent = PLACES | {'rounds', 'dataset', 'algorithm'}
+  assert different.keys() | chosen | silent == set(FLAGS)
 
 
 def test_a_method_of_full_participation_takes_all_clients():
@@ -181,18 +189,54 @@ def test_an_algorithms_record_is_that_of_its_arguments():
   assert Config.from_flags(adam).client_states == 'memory'
 
 
+def test_momentum_0_is_plain_sgd():
+  """SCAFFOLD's second option needs plain SGD; the name of the run does not tell the two apart either."""
+  config = Config.from_flags({'algorithm': 'scaffold', 'client_optimizer': 'sgd:momentum=0'})
+  assert config.name == 'scaffold-mnist'
+  assert config == Config.from_flags({'algorithm': 'scaffold'})
+
+
 def test_differences_are_what_makes_another_run():
   config = Config.from_flags({})
-  assert (
-    config.differences(Config.from_flags({'rounds': 7, 'results_dir': 'x', 'rounds_per_checkpoint': 3}).as_dict()) == []
-  )
-  assert config.differences(Config.from_flags({'seed': 1, 'mu': 2}).as_dict()) == ['mu', 'seed']
+  longer = Config.from_flags({'rounds': 7, 'results_dir': 'x', 'rounds_per_checkpoint': 3})
+  assert config.differences(longer.record()) == []
+  assert config.differences(Config.from_flags({'seed': 1, 'mu': 2}).record()) == ['mu', 'seed']
+  assert config.differences(Config.from_flags({'mu': 'adaptive'}).record()) == ['mu', 'initial_mu']
 
 
-def test_help_names_every_flag_and_imports_no_tensorflow():
-  text = help_text()
-  for field in dataclasses.fields(Config):
-    assert f'--{field.name} ' in text
-  assert max(map(len, text.splitlines())) <= 140
-  code = 'import sys, fedprox_tff.run; print([m for m in sys.modules if "tensorflow" in m])'
-  assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
+FLAT = {  # what a config.json of version 0.1 holds, shortened: None was a flag that the run did not use
+  **{'dataset': 'digits', 'data_dir': None, 'data_seed': 0, 'partition': 'power_law', 'num_clients': 100},
+  **{'model': 'logistic', 'algorithm': 'fedexp', 'client_optimizer': 'adam:beta_2=0.9', 'learning_rate': 0.03},
+  **{'server_optimizer': None, 'mu': 0.0, 'epsilon': 0.001, 'backbone': 'scaffold', 'scaffold_option': 1},
+  **{'rounds': 3, 'weighting': 'uniform', 'seed': 2, 'measure_gamma': False, 'name': 'mine'},
+}
+
+
+def test_a_config_of_version_0_1_is_the_same_run():
+  """It was flat, had flags that the run does not use (mu beside SCAFFOLD's clients), and lacks those that came later."""
+  config = Config.from_record(FLAT)
+  flags = {'dataset': 'digits', 'algorithm': 'fedexp', 'backbone': 'scaffold', 'scaffold_option': 1, 'seed': 2}
+  now = Config.from_flags({**flags, 'client_optimizer': 'adam:beta_2=0.9', 'rounds': 5})
+  assert now.differences(FLAT) == []
+  assert now.differences({**FLAT, 'scaffold_option': 2}) == ['scaffold_option']
+  assert (config.rounds, config.name, config.epochs) == (3, 'mine', 20)
+
+
+@pytest.mark.parametrize('flags', [{}, {'mu': 'adaptive'}, {'algorithm': 'fednar', 'backbone': 'scaffold'},
+                                   {'algorithm': 'fedadam'}, {'dataset': 'synthetic', 'model': 'mlp_bn'},
+                                   {'client_optimizer': 'adam:beta_2=0.9,epsilon=0.001'}])  # fmt: skip
+def test_a_record_is_read_as_it_was_written(flags):
+  config = Config.from_flags(flags)
+  record = json.loads(json.dumps(config.record()))
+  assert Config.from_record(record) == config
+  assert hash(Config.from_record(record)) == hash(config)
+  choices = ['dataset', 'model', 'algorithm']
+  assert [record[key]['name'] for key in choices] == [config.flat()[key] for key in choices]
+
+
+@pytest.mark.parametrize(
+  'record', [[], {'dataset': {'seed': 1}}, {'speed': 1}, {'mu': 'fast'}, {'dataset': 'mnst'}, None]
+)
+def test_what_is_no_record_is_said(record):
+  with pytest.raises(ValueError, match='no config of a run'):
+    Config.from_record(record)

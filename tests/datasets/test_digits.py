@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import digits
+from tests.federations import load
 
 
 def test_digits_are_the_1797_of_scikit_learn_standardised():
-  dataset = digits.load(data_seed=0, partition='iid')
+  dataset = load('digits', data_seed=0, partition='iid')
   x = np.concatenate([dataset.train.examples.x, dataset.test.examples.x])
   assert x.shape == (1797, 8, 8, 1)
   assert dataset.num_classes == 10
@@ -18,7 +18,7 @@ def test_digits_are_the_1797_of_scikit_learn_standardised():
 
 
 def test_default_split_is_the_power_law_over_100_clients():
-  dataset = digits.load(data_seed=0)
+  dataset = load('digits', data_seed=0)
   assert dataset.num_clients == 100
   for k in range(100):
     assert set(dataset.train.client(k).y) | set(dataset.test.client(k).y) == {k % 10, (k + 1) % 10}
@@ -29,7 +29,7 @@ def test_default_split_is_the_power_law_over_100_clients():
 
 
 def test_digits_can_be_told_apart():
-  dataset = digits.load(data_seed=0, partition='iid')
+  dataset = load('digits', data_seed=0, partition='iid')
   x, y = dataset.train.examples.x.reshape(-1, 64), dataset.train.examples.y
   centers = np.array([x[y == digit].mean(axis=0) for digit in range(10)])
   distances = ((dataset.test.examples.x.reshape(-1, 1, 64) - centers) ** 2).sum(axis=2)
@@ -38,4 +38,4 @@ def test_digits_can_be_told_apart():
 
 def test_too_many_clients_are_refused():
   with pytest.raises(DataError, match=r'--num_clients=1000: .* up to 170'):
-    digits.load(data_seed=0, num_clients=1000)
+    load('digits', data_seed=0, num_clients=1000)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import leaf
+from tests.federations import load
 
 
 def record(**users):
@@ -31,12 +31,12 @@ def write(tmp_path):
 
 def refused(folder, match):
   with pytest.raises(DataError, match=match) as error:
-    leaf.load(data_dir=str(folder))
+    load('leaf', data_dir=str(folder))
   assert '\n' not in str(error.value)
 
 
 def test_reads_users_in_their_order_with_their_examples(write, tmp_path):
-  dataset = leaf.load(data_dir=str(tmp_path))
+  dataset = load('leaf', data_dir=str(tmp_path))
   assert dataset.client_ids == ('ann', 'bob')
   assert dataset.train.sizes.tolist() == [2, 1]
   assert dataset.train.client(0).x.tolist() == [[0.5, 1], [3, 4]]
@@ -49,14 +49,14 @@ def test_reads_users_in_their_order_with_their_examples(write, tmp_path):
 
 def test_a_user_without_test_examples_is_kept(write, tmp_path):
   write('test/all.json', record(bob=[], ann=BOB))
-  dataset = leaf.load(data_dir=str(tmp_path))
+  dataset = load('leaf', data_dir=str(tmp_path))
   assert dataset.test.sizes.tolist() == [1, 0]
   assert dataset.test.client(1).x.shape == (0, 2)
 
 
 def test_labels_of_the_test_files_count_as_classes(write, tmp_path):
   write('test/all.json', record(ann=[([5, 6], 9)]))
-  assert leaf.load(data_dir=str(tmp_path)).num_classes == 10
+  assert load('leaf', data_dir=str(tmp_path)).num_classes == 10
 
 
 def test_several_files_are_read_in_the_order_of_their_names(write, tmp_path):
@@ -64,7 +64,7 @@ def test_several_files_are_read_in_the_order_of_their_names(write, tmp_path):
   write('train/c.json', record(abe=BOB))
   write('train/notes.txt', 'not data')
   write('test/b.json', record(abe=ANN))
-  dataset = leaf.load(data_dir=str(tmp_path))
+  dataset = load('leaf', data_dir=str(tmp_path))
   assert dataset.client_ids == ('ann', 'bob', 'zoe', 'cid', 'abe')
   assert dataset.train.sizes.tolist() == [2, 1, 2, 1, 1]
   assert dataset.test.sizes.tolist() == [1, 0, 0, 0, 2]
@@ -74,12 +74,12 @@ def test_flat_images_stay_flat_and_nested_ones_nested(write, tmp_path):
   write('test/all.json', record(ann=[]))
   for x in ([0.25] * 784, [[0.25] * 28] * 28):
     write('train/all.json', record(ann=[(x, 1)]))
-    assert leaf.load(data_dir=str(tmp_path)).input_shape == np.shape(x)
+    assert load('leaf', data_dir=str(tmp_path)).input_shape == np.shape(x)
 
 
 def test_missing_folders_are_refused(write, tmp_path):
   with pytest.raises(DataError, match='--data_dir'):
-    leaf.load(data_dir=None)
+    load('leaf', data_dir=None)
   refused(tmp_path / 'nowhere', 'nowhere/train is not a folder')
   (tmp_path / 'test/all.json').unlink()
   refused(tmp_path, 'test holds no .json file')

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from fedprox_tff.datasets import mnist, mnist_files
+from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.statistics import statistics
+from tests.federations import load
 
 FOLDER = os.environ.get(mnist_files.VARIABLE)
 pytestmark = pytest.mark.skipif(
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope='module')
 def dataset():
-  return mnist.load(data_dir=FOLDER, data_seed=0)
+  return load('mnist', data_dir=FOLDER, data_seed=0)
 
 
 def test_is_the_federation_of_the_paper(dataset):
@@ -41,7 +42,7 @@ def test_clients_hold_two_digits_and_train_on_nine_tenths(dataset):
 
 
 def test_raw_pixels_are_standardised_over_all_70_000_images():
-  dataset = mnist.load(data_dir=FOLDER, data_seed=0, partition='iid')
+  dataset = load('mnist', data_dir=FOLDER, data_seed=0, partition='iid')
   x = np.concatenate([dataset.train.examples.x, dataset.test.examples.x])[..., 0]
   pixels, _, _ = mnist_files.read(FOLDER)
   deviation = pixels.std(axis=0, dtype=np.float64)

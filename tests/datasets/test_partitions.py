@@ -11,7 +11,7 @@ LABELS = np.random.default_rng(1).permutation(np.repeat(np.arange(10, dtype=np.i
 
 
 def split(name, labels=LABELS, num_clients=50, seed=0, **hparams):
-  return partitions.split(name, labels, num_clients, np.random.default_rng(seed), **hparams)
+  return partitions.PARTITIONS[name](**hparams).split(labels, num_clients, np.random.default_rng(seed))
 
 
 def sizes(clients):

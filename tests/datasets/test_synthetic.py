@@ -9,7 +9,7 @@ import pytest
 
 from fedprox_tff.core import streams
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import synthetic
+from tests.federations import load
 
 VARIANCES = np.arange(1, 61) ** -1.2
 PUBLISHED = os.path.join(
@@ -41,7 +41,7 @@ def majority_share(labels):
 
 @pytest.fixture(scope='module')
 def hundreds():
-  return synthetic.load(data_seed=0, num_clients=400)
+  return load('synthetic', data_seed=0, num_clients=400)
 
 
 def test_sizes_are_log_normal_above_fifty_and_cut_90_10(hundreds):
@@ -59,12 +59,12 @@ def test_features_vary_as_the_inverse_1_2th_power_of_their_index(hundreds):
 
 @pytest.mark.parametrize('beta', [0.0, 2.0])
 def test_centers_have_the_variance_of_beta(beta):
-  centers = clients_of(synthetic.load(data_seed=1, synthetic_beta=beta, num_clients=400))
+  centers = clients_of(load('synthetic', data_seed=1, synthetic_beta=beta, num_clients=400))
   assert mean_square_of_centers(centers) == pytest.approx(1 + beta**2, rel=0.2)
 
 
 def test_alpha_changes_no_label():
-  zero, two = (synthetic.load(data_seed=0, synthetic_alpha=alpha) for alpha in (0.0, 2.0))
+  zero, two = (load('synthetic', data_seed=0, synthetic_alpha=alpha) for alpha in (0.0, 2.0))
   assert np.array_equal(zero.train.examples.x, two.train.examples.x)
   assert np.array_equal(zero.train.examples.y, two.train.examples.y)
 
@@ -80,17 +80,17 @@ def accuracy_on_other_clients(dataset):
 
 
 def test_one_linear_model_labels_all_clients_if_iid_and_no_other_client_otherwise():
-  assert accuracy_on_other_clients(synthetic.load(data_seed=0, synthetic_iid=True, num_clients=200)) > 0.9
-  assert accuracy_on_other_clients(synthetic.load(data_seed=0, num_clients=200)) < 0.3
+  assert accuracy_on_other_clients(load('synthetic', data_seed=0, synthetic_iid=True, num_clients=200)) > 0.9
+  assert accuracy_on_other_clients(load('synthetic', data_seed=0, num_clients=200)) < 0.3
 
 
 def test_iid_clients_have_no_centers():
-  clients = clients_of(synthetic.load(data_seed=0, synthetic_iid=True))
+  clients = clients_of(load('synthetic', data_seed=0, synthetic_iid=True))
   assert mean_square_of_centers(clients) == pytest.approx(0, abs=0.001)
 
 
 def test_a_client_depends_on_the_seed_and_its_number_alone():
-  few, many, other = (synthetic.load(data_seed=s, num_clients=n) for s, n in ((5, 3), (5, 9), (6, 3)))
+  few, many, other = (load('synthetic', data_seed=s, num_clients=n) for s, n in ((5, 3), (5, 9), (6, 3)))
   assert np.array_equal(few.train.examples.x, many.train.examples.x[: few.train.offsets[3]])
   assert np.array_equal(few.test.examples.y, many.test.examples.y[: few.test.offsets[3]])
   assert not np.array_equal(few.train.client(0).x[:40], other.train.client(0).x[:40])
@@ -115,8 +115,8 @@ def client_at_once(client, num_examples, *, seed, alpha, beta, iid):
 )
 def test_blocks_and_threads_change_no_bit(alpha, beta, iid):
   num_clients = 600  # more than two threads' chunks; the largest is of many blocks
-  dataset = synthetic.load(
-    data_seed=4, synthetic_alpha=alpha, synthetic_beta=beta, synthetic_iid=iid, num_clients=num_clients
+  dataset = load(
+    'synthetic', data_seed=4, synthetic_alpha=alpha, synthetic_beta=beta, synthetic_iid=iid, num_clients=num_clients
   )
   for client in range(num_clients):
     train, test = dataset.train.client(client), dataset.test.client(client)
@@ -129,7 +129,7 @@ def test_blocks_and_threads_change_no_bit(alpha, beta, iid):
 def test_nothing_is_held_twice():
   tracemalloc.start()
   try:
-    dataset = synthetic.load(data_seed=2, num_clients=300)  # one client has nearly a third of the examples
+    dataset = load('synthetic', data_seed=2, num_clients=300)  # one client has nearly a third of the examples
     _, peak = tracemalloc.get_traced_memory()
   finally:
     tracemalloc.stop()
@@ -139,13 +139,13 @@ def test_nothing_is_held_twice():
 
 def test_more_clients_than_memory_are_refused():
   with pytest.raises(DataError, match=r'--num_clients=1000000000: .* GiB are free, enough for [\d,]+ clients'):
-    synthetic.load(data_seed=0, num_clients=10**9)
+    load('synthetic', data_seed=0, num_clients=10**9)
 
 
 def test_ranges_are_checked():
   for flag, value in (('synthetic_alpha', -1.0), ('synthetic_beta', np.nan), ('num_clients', 0)):
     with pytest.raises(DataError, match=f'--{flag}'):
-      synthetic.load(**{'data_seed': 0, flag: value})
+      load('synthetic', **{'data_seed': 0, flag: value})
 
 
 @pytest.mark.skipif(not os.path.isfile(PUBLISHED), reason='$FEDPROX_DATA_DIR names no folder with synthetic_fedprox/')
@@ -163,7 +163,7 @@ class TestAgainstTheAuthorsData:
   def test_sizes(self, published):
     names = ('synthetic_iid', 'synthetic_0_0', 'synthetic_0.5_0.5', 'synthetic_1_1')
     theirs = np.concatenate([published[f'{name}/num_samples'] for name in names])
-    ours = np.concatenate([synthetic.load(data_seed=seed).test.sizes for seed in range(4)])
+    ours = np.concatenate([load('synthetic', data_seed=seed).test.sizes for seed in range(4)])
     assert theirs.min() == ours.min() == 5
     assert np.median(ours) == pytest.approx(np.median(theirs), abs=5)
     assert np.quantile(np.log(ours), 0.9) == pytest.approx(np.quantile(np.log(theirs), 0.9), abs=0.6)
@@ -171,18 +171,18 @@ class TestAgainstTheAuthorsData:
   @pytest.mark.parametrize('name', ['synthetic_iid', 'synthetic_0_0', 'synthetic_1_1'])
   def test_features(self, published, name):
     theirs = variances_within(self.clients(published, name))
-    ours = variances_within(clients_of(synthetic.load(data_seed=0, synthetic_iid=name.endswith('iid'))))
+    ours = variances_within(clients_of(load('synthetic', data_seed=0, synthetic_iid=name.endswith('iid'))))
     assert np.allclose(np.log(theirs / ours), 0, atol=0.35)
     assert np.mean(np.log(theirs / ours)) == pytest.approx(0, abs=0.05)
 
   @pytest.mark.parametrize(('name', 'beta'), [('synthetic_0_0', 0.0), ('synthetic_1_1', 1.0)])
   def test_centers(self, published, name, beta):
     theirs = mean_square_of_centers(self.clients(published, name))
-    ours = clients_of(synthetic.load(data_seed=2, synthetic_beta=beta, num_clients=300))
+    ours = clients_of(load('synthetic', data_seed=2, synthetic_beta=beta, num_clients=300))
     assert theirs == pytest.approx(mean_square_of_centers(ours), rel=0.5)
 
   @pytest.mark.parametrize(('name', 'beta'), [('synthetic_0_0', 0.0), ('synthetic_1_1', 1.0)])
   def test_labels(self, published, name, beta):
     theirs = np.split(published[f'{name}/y'], np.cumsum(published[f'{name}/num_samples'])[:-1])
-    ours = synthetic.load(data_seed=0, synthetic_beta=beta, num_clients=300).test
+    ours = load('synthetic', data_seed=0, synthetic_beta=beta, num_clients=300).test
     assert majority_share(theirs) == pytest.approx(majority_share([ours.client(k).y for k in range(300)]), abs=0.1)

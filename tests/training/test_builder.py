@@ -6,17 +6,17 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.training.builder import Builder
+from tests.federations import load
 
 BASE = {'dataset': 'digits'}
 
 
 @pytest.fixture(scope='module')
 def dataset():
-  return digits.load(data_seed=0)
+  return load('digits', data_seed=0)
 
 
 def config(**values):
@@ -89,7 +89,7 @@ def test_another_structure_is_another_process(dataset, other):
 
 
 def test_evaluations_are_of_the_data_set_at_hand(dataset):
-  other = digits.load(data_seed=1)
+  other = load('digits', data_seed=1)
   with runtimes.use('in_process'):
     builder = Builder()
     results = []

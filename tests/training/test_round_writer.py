@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated import runtimes
 from fedprox_tff.training import loop
 from fedprox_tff.training.builder import Builder
@@ -15,8 +14,9 @@ from fedprox_tff.training.client_states import PLACES, ClientStates
 from fedprox_tff.training.cohort import sample_cohort
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import RunFolder, open_run
+from tests.federations import load
 
-DATA = digits.load(data_seed=0)
+DATA = load('digits', data_seed=0)
 
 
 def run(tmp_path, **values):

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
-from fedprox_tff.datasets import digits
 from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.training.client_states import PLACES, ClientStates
 from fedprox_tff.training.run_folder import open_run
+from tests.federations import load
 
-DATA = digits.load(data_seed=0)
+DATA = load('digits', data_seed=0)
 STATE = {'weights': np.arange(3, dtype=np.float32)}
 
 

@@ -6,8 +6,6 @@ aggregated or not: an aggregation that ignores the clients' values makes them vi
 """
 
 import collections
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -16,41 +14,6 @@ import tensorflow_federated as tff
 from fedprox_tff.federated.runtimes.graphs import leaf_types
 
 _NAME = 'stays_on_its_client'
-
-# (the client's place in the argument of the round, its value) -> what the round returns in its place
-Receiver = Callable[[int, Any], Any]
-_receivers: list[Receiver] = [lambda place, value: value]
-
-
-class OnDemand:
-  """A sequence of one element that is made each time somebody asks for it, such as a client's state on disk."""
-
-  def __init__(self, make: Callable[[], Any]):
-    self._make = make
-
-  def __len__(self) -> int:
-    return 1
-
-  def __getitem__(self, index: int) -> Any:
-    return [self._make()][index]
-
-
-@contextlib.contextmanager
-def received_by(receiver: Receiver) -> Iterator[None]:
-  """Has each client's value handed to `receiver` as soon as the client has worked, in rounds in this process.
-
-  So that they need not be in memory all at once. TFF's worker returns them all.
-  """
-  _receivers.append(receiver)
-  try:
-    yield
-  finally:
-    _receivers.pop()
-
-
-def receiver() -> Receiver:
-  """Returns whom clients' values are handed to; without anyone they are returned as they are."""
-  return _receivers[-1]
 
 
 def returns_client_values(comp: tff.Computation) -> bool:

@@ -16,7 +16,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ import tensorflow_federated as tff
 from fedprox_tff.federated.runtimes.client_values import (
   keep_on_server,
   kept_leaves,
-  receiver,
   returns_client_values,
   split_result,
 )
@@ -65,11 +64,35 @@ class InProcessContext(tff.framework.SyncContext):
 
   def invoke(self, comp: tff.Computation, arg: Any) -> Any:
     """Runs `comp`; TFF calls this for `comp(...)` while the context is installed."""
+    return self._program(comp)(arg)
+
+  def run_round(
+    self,
+    comp: tff.Computation,
+    state: Any,
+    clients: Sequence[Mapping[str, Any]],
+    read: Callable[[int], Any],
+    keep: Callable[[int, Any], None],
+  ) -> tuple[Any, Any]:
+    """Runs a round whose clients keep something, one group of clients after another.
+
+    Args:
+      comp: The round, of three results of which the last stays on the clients.
+      state: The server's state.
+      clients: What each client has, without its `state`.
+      read: Returns a client's `state` by its place in `clients`; called in any thread when the client is about to work.
+      keep: Is handed a client's third result as soon as it has worked.
+
+    Returns:
+      The two results on the server.
+    """
+    return self._program(comp).run(state, clients, keep, read)
+
+  def _program(self, comp: tff.Computation) -> Any:
     with self._compiling:
       if id(comp) not in self._programs:
         self._programs[id(comp)] = (comp, _compile(comp, self._pool))
-      _, program = self._programs[id(comp)]
-    return program(arg)
+      return self._programs[id(comp)][1]
 
   def close(self) -> None:
     """Ends the threads, after the clients that are at work."""
@@ -138,34 +161,50 @@ class _Round:
 
   def __call__(self, arg: Any) -> Any:
     state, clients = arg
+    if self._kept is None:
+      return self.run(state, clients)
+    kept = [None] * len(clients)
+    results = self.run(state, clients, kept.__setitem__)
+    return pack([*results, kept], self._result_type)
+
+  def run(
+    self,
+    state: Any,
+    clients: Sequence[Any],
+    keep: Callable[[int, Any], None] | None = None,
+    read: Callable[[int], Any] | None = None,
+  ) -> Any:
+    """Returns the results on the server; `keep` and `read` are those of `InProcessContext.run_round`."""
     state = flatten(state, self._state_type)
     message = self._prepare(state)
     total = self._zero
-    kept, receive = [None] * len(clients), receiver()
-    for group, results in self._run_clients(clients, message):
+    for group, results in self._run_clients(clients, message, read):
       total = self._accumulate(total, results)
       if self._kept is not None:
         stacked = [leaf.numpy() for leaf in results[self._kept]]
         for place, client in enumerate(group):
-          kept[client] = receive(client, unflatten([leaf[place] for leaf in stacked], self._result_type[2]))
+          keep(client, unflatten([leaf[place] for leaf in stacked], self._result_type[2]))
     result = unflatten(self._update([*state, *self._report(total)]), self._server_result_type)
-    return result if self._kept is None else pack([*split_result(result), kept], self._result_type)
+    return result if self._kept is None else split_result(result)
 
   def _run_clients(
-    self, clients: Sequence[Any], message: list[tf.Tensor]
+    self, clients: Sequence[Any], message: list[tf.Tensor], read: Callable[[int], Any] | None
   ) -> Iterator[tuple[list[int], list[tf.Tensor]]]:
     """Yields groups of clients and their results, stacked, those of the largest clients first."""
     waiting = collections.deque()
     for group in _groups(clients, self._group_size):
-      waiting.append((group, self._pool.submit(self._run_group, [clients[k] for k in group], message)))
+      waiting.append((group, self._pool.submit(self._run_group, clients, group, message, read)))
       if len(waiting) > self._max_waiting:
         yield _result(*waiting.popleft())
     while waiting:
       yield _result(*waiting.popleft())
 
-  def _run_group(self, clients: Sequence[Any], message: list[tf.Tensor]) -> list[tf.Tensor]:
+  def _run_group(
+    self, clients: Sequence[Any], group: list[int], message: list[tf.Tensor], read: Callable[[int], Any] | None
+  ) -> list[tf.Tensor]:
     """Returns the results of several clients, stacked: in one call, since a call costs more than a step."""
-    feeds = [[*flatten(data, self._data_type), *message] for data in clients]
+    data = [clients[k] if read is None else {**clients[k], 'state': [read(k)]} for k in group]
+    feeds = [[*flatten(each, self._data_type), *message] for each in data]
     with self._work.guard:
       return call(self._work_of(len(feeds)), [tensor for feed in feeds for tensor in self._work.tensors(feed)])
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two places where a TFF computation can run: this process, or TFF's C++ worker beside it."""
 
+import collections
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -21,6 +22,33 @@ class Runtime(NamedTuple):
   name: str
   device: str  # TensorFlow's name of where this process computes, such as '/GPU:0'
   worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
+  context: Any  # TFF's
+
+  def run_round(
+    self,
+    comp: tff.Computation,
+    state: Any,
+    payloads: Sequence[Mapping[str, Any]],
+    read_state: Callable[[int], Any],
+    keep_state: Callable[[int, Any], None],
+  ) -> Any:
+    """Runs a round whose clients keep something, and returns what stays on the server, a `StatefulProcessOutput`.
+
+    Args:
+      comp: `next` of a `StatefulProcess`.
+      state: The server's state.
+      payloads: Clients' payloads without their states.
+      read_state: Returns what the client at a place has kept.
+      keep_state: Is told what the client at a place keeps now.
+    """
+    output = comp.type_signature.result.python_container
+    if isinstance(self.context, InProcessContext):
+      return output(*self.context.run_round(comp, state, payloads, read_state, keep_state), client_states=None)
+    given = [collections.OrderedDict(p, state=[read_state(place)]) for place, p in enumerate(payloads)]
+    result = comp(state, given)
+    for place, new in enumerate(result.client_states):
+      keep_state(place, new)
+    return result._replace(client_states=None)
 
 
 @contextlib.contextmanager
@@ -39,11 +67,11 @@ def use(name: str = 'in_process', *, device: str = 'cpu') -> Iterator[Runtime]:
   place = _DEVICES[device]
   if name == 'worker':
     with run_worker() as (context, worker), tff.framework.get_context_stack().install(context):
-      yield Runtime(name, place, worker.memory_mb)
+      yield Runtime(name, place, worker.memory_mb, context)
   else:
     context = InProcessContext(device=place)
     with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):
-      yield Runtime(name, place, lambda: 0.0)
+      yield Runtime(name, place, lambda: 0.0, context)
 
 
 def _select_device(runtime: str, device: str) -> None:

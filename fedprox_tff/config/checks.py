@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the values of a run go together: what a method needs of the rest of the run, and what folders need."""
+
+import os
+import pathlib
+from typing import Any
+
+from fedprox_tff.algorithms.base import Algorithm, shared_names
+from fedprox_tff.core.errors import UserError
+
+_NAME_BYTES = 255  # of a file's name, on every file system that matters
+
+
+def check(config: Any) -> None:
+  """Refuses a `Config` whose values do not go together.
+
+  Raises:
+    UserError: If so; it says what came and what is needed.
+  """
+  source, algorithm = config.dataset.build(), config.algorithm.build()
+  if source.missing:
+    raise UserError(source.missing)
+  if source.num_clients is not None and (config.clients_per_round or 0) > source.num_clients:
+    raise UserError(
+      f'--clients_per_round={config.clients_per_round}: at most the {source.num_clients} clients of the federation.'
+    )
+  if algorithm.schedule.adapt is not None and config.rounds_per_evaluation > 1:
+    raise UserError('--mu=adaptive compares the training loss of each round: --rounds_per_evaluation=1 is needed.')
+  _check_name(config.name)
+  _check_optimizer(config, algorithm)
+  if config.client_states is not None and algorithm.client.init is None:
+    raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
+  if algorithm.needs.num_clients and config.sampling != 'uniform':
+    raise UserError(
+      f"--sampling={config.sampling}: {algorithm.name}'s server counts each client once; --sampling=uniform draws none "
+      'twice.'
+    )
+  if algorithm.needs.all_clients:
+    _check_full_participation(config, algorithm, source.num_clients)
+
+
+def _check_name(name: str | None) -> None:
+  if name is None:
+    return
+  if name in ('', '.', '..') or pathlib.Path(name).name != name:
+    raise UserError(f'--name={name}: the name of one folder is needed; --results_dir says where it lies.')
+  if len(os.fsencode(name)) > _NAME_BYTES:
+    raise UserError(f'--name={name}: a name of at most {_NAME_BYTES} bytes is needed.')
+
+
+def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
+  if config.client_optimizer is None:
+    return
+  flag, optimizer = f'--client_optimizer={config.flat()["client_optimizer"]}', config.client_optimizer.build()
+  if algorithm.needs.plain_sgd and (optimizer.name != 'sgd' or optimizer.settings):
+    raise UserError(
+      f'{flag}: {algorithm.name} takes w^t - w_k apart into the gradients it is '
+      'the sum of, which only sgd without momentum allows.'
+    )
+  shared = shared_names(algorithm, list(optimizer.settings))
+  if shared:
+    raise UserError(
+      f'{flag}: its {shared[0]} and that of {algorithm.name} are two values of one name; another optimizer is needed.'
+    )
+
+
+def _check_full_participation(config: Any, algorithm: Algorithm, num_clients: int | None) -> None:
+  needs = f'{algorithm.name} needs all clients in every round'
+  if config.clients_per_round is None:
+    raise UserError(f'--clients_per_round: {needs}, and their number is needed.')
+  if num_clients is not None and config.clients_per_round != num_clients:
+    raise UserError(f'--clients_per_round={config.clients_per_round}: {needs}, {num_clients}.')
+  if config.sampling != 'uniform':
+    raise UserError(f'--sampling={config.sampling}: {needs}, once; --sampling=uniform draws them so.')
+  if config.stragglers and config.straggler_policy == 'drop':
+    raise UserError(f'--straggler_policy=drop: {needs}; partial keeps stragglers.')
+  if config.weighting != 'uniform':
+    raise UserError(f'--weighting={config.weighting}: {algorithm.name} is defined for the plain mean, uniform.')

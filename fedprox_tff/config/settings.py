@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain values of a run: all that is not chosen by name with parameters of its own."""
+
+import dataclasses
+from typing import Any, Literal
+
+from fedprox_tff.config.values import Parameter
+
+DATA, METHOD, ROUNDS, MACHINE, RESULTS = (
+  'Data',
+  'Model and method',
+  'Rounds and clients',
+  'Machine',
+  'Results',
+)
+
+SAMPLING = ('uniform', 'proportional')
+WEIGHTING = ('examples', 'uniform')
+STRAGGLER_POLICIES = ('partial', 'drop')
+CLIENT_STATES = ('memory', 'disk')
+CLIENTS_PER_ROUND = 10  # the paper's
+
+
+def _setting(kind: type, group: str, text: str, default: Any = None, **limits: Any) -> Any:
+  """Returns a dataclass field that is a flag; the default is None where it comes from what the run chooses."""
+  parameter = Parameter('', kind, default, text, **limits)
+  return dataclasses.field(metadata={'group': group, 'parameter': parameter})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """The plain values of a run; the text of each is its help."""
+
+  # fmt: off
+  fallback_dataset: str = _setting(
+    str, DATA, 'data set to train on when the chosen one cannot be had', '', choices=('', 'digits'))
+
+  rounds: int = _setting(int, ROUNDS, 'rounds of communication', 100, low=0)
+  clients_per_round: int = _setting(int, ROUNDS, 'K, the number of clients in a cohort', low=1)
+  sampling: Literal['uniform', 'proportional'] = _setting(
+    str, ROUNDS, 'how a cohort is drawn: uniformly without replacement, or by p_k = n_k / n with replacement',
+    'uniform', choices=SAMPLING)
+  weighting: Literal['examples', 'uniform'] = _setting(
+    str, ROUNDS, 'how clients are weighted when averaging', choices=WEIGHTING)
+  epochs: int = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', 20, low=1)
+  batch_size: int = _setting(int, ROUNDS, 'B, the number of examples in a local step', 10, low=1)
+  stragglers: float = _setting(
+    float, ROUNDS, 'share of a cohort that cannot do E epochs', 0.0, low=0, high=1)
+  straggler_policy: Literal['partial', 'drop'] = _setting(
+    str, ROUNDS, "whether to keep or drop the stragglers' work", choices=STRAGGLER_POLICIES)
+  seed: int = _setting(
+    int, ROUNDS, 'seed of the initial weights, cohorts, stragglers, budgets and batches', 0, low=0)
+
+  runtime: Literal['in_process', 'worker'] = _setting(
+    str, MACHINE, "where TFF computations run: TensorFlow in this process, or TFF's C++ worker",
+    'in_process', choices=('in_process', 'worker'))
+  device: Literal['cpu', 'gpu'] = _setting(str, MACHINE, 'where clients compute', 'cpu', choices=('cpu', 'gpu'))
+  client_states: Literal['memory', 'disk'] | None = _setting(
+    str, MACHINE, "where clients' states are kept between rounds", choices=CLIENT_STATES)
+
+  rounds_per_evaluation: int = _setting(
+    int, RESULTS, 'evaluate every so many rounds, and in the last one', 1, low=1)
+  rounds_per_dissimilarity: int = _setting(
+    int, RESULTS, "measure how much the clients' gradients differ every so many rounds; 0 means never", 0, low=0)
+  measure_gamma: bool = _setting(bool, RESULTS, "measure the inexactness of the clients' solutions", False)
+  rounds_per_checkpoint: int = _setting(int, RESULTS, 'save every so many rounds, and in the last one', 20, low=1)
+  results_dir: str = _setting(str, RESULTS, 'folder that holds all runs', 'results')
+  name: str = _setting(str, RESULTS, "name of the run's folder; by default, what differs from the defaults")
+  # fmt: on
+
+
+SETTINGS: dict[str, Parameter] = {
+  field.name: field.metadata['parameter']._replace(name=field.name) for field in dataclasses.fields(Settings)
+}
+GROUPS: dict[str, str] = {field.name: field.metadata['group'] for field in dataclasses.fields(Settings)}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of any process, in whatever runtime: the one place that clients' states go through.
+
+What a client keeps between rounds is read when the client is about to work, and kept as soon as it has worked. In this
+process that is one small group of clients after another, so that the states of a cohort need not be in memory all at
+once. TFF's worker takes all of them at the beginning of a round, and returns all of them at its end.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow_federated as tff
+
+from fedprox_tff.federated.gathering import GatheringProcess
+from fedprox_tff.federated.process import Process
+from fedprox_tff.federated.runtimes import Runtime
+from fedprox_tff.federated.stateful_process import StatefulProcessOutput
+
+ReadState = Callable[[int], Any]  # the place of a client in the cohort -> what it has kept
+KeepState = Callable[[int, Any], None]  # the same, and what it keeps from now on
+
+
+class Rounds:
+  """Iterates a process in the runtime in use."""
+
+  def __init__(self, process: Process, runtime: Runtime):
+    self._process, self._runtime = process, runtime
+
+  def next(self, state: Any, cohort: Sequence[Any], read_state: ReadState, keep_state: KeepState) -> tuple[Any, Any]:
+    """Runs a round.
+
+    Args:
+      state: The process's state.
+      cohort: The payloads of `client_payload`, without clients' states.
+      read_state: Returns what a client has kept; called once for each communication of a client, from any thread.
+      keep_state: Is told what a client keeps now; a client that was left out keeps what it had. Neither is called for
+        methods whose clients keep nothing.
+
+    Returns:
+      The process's next state, and its metrics.
+    """
+
+    def run(comp: tff.Computation, state: Any, payloads: Sequence[Any], keeps: bool) -> Any:
+      if not returns_client_states(comp):
+        return comp(state, payloads)
+      return self._runtime.run_round(comp, state, payloads, read_state, keep_state if keeps else _forget)
+
+    if isinstance(self._process, GatheringProcess):
+      output = self._process.communicate(run, state, cohort)
+    else:
+      output = run(self._process.next, state, cohort, True)
+    return output.state, output.metrics
+
+
+def returns_client_states(comp: tff.Computation) -> bool:
+  """Returns whether a round's clients keep something."""
+  result = comp.type_signature.result
+  container = getattr(result, 'python_container', None)
+  return container is StatefulProcessOutput
+
+
+def _forget(place: int, state: Any) -> None:
+  del place, state
