@@ -7,6 +7,9 @@ Q: F_1 = x^2 / 2 and F_2 = 3/2 (x - 4)^2, weighted alike; lr = 0.25, two full-gr
 W: F_1 = x^2 / 2 with one example and F_2 = (x - 4)^2 / 2 with three; lr = 0.5, two full-gradient steps, from x = 2.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -44,7 +47,7 @@ def quadratic(start):
 
 def process(algorithm, *, start, learning_rate, **kwargs):
   """Returns the process of an algorithm on a quadratic."""
-  optimizer = None if algorithm.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate)
+  optimizer = None if algorithm.needs.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate)
   kwargs = {'num_clients': NUM_CLIENTS} | kwargs
   return build_process(algorithm, quadratic(start), client_optimizer=optimizer, **kwargs)
 
@@ -70,6 +73,14 @@ def weight_of(process, state):
 def trained(state):
   """Returns x from which training goes on, which for FedExP is not what is evaluated."""
   return float(state.global_model_weights.trainable[0])
+
+
+class Asked(NamedTuple):
+  """A batch, or all examples, whose gradient and losses a test says."""
+
+  gradient: Callable[..., Any] = lambda at: at
+  losses: Callable[..., Any] | None = None
+  move_statistics: Callable[..., Any] = lambda before, after: after
 
 
 class Federation:

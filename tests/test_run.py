@@ -16,7 +16,7 @@ import pytest
 import tensorflow_federated as tff
 
 from fedprox_tff import run
-from fedprox_tff.algorithms.adaptive_mu import adaptive_mu
+from fedprox_tff.algorithms.fedprox import adaptive
 from fedprox_tff.config.record import Config
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
@@ -187,7 +187,7 @@ def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
   assert mus[:2] == [0.5, 0.5]
   assert len(set(mus)) > 1
   for round_num in range(1, 10):  # mu of a round comes from the losses before it
-    assert mus[round_num + 1] == pytest.approx(adaptive_mu(losses[: round_num + 1], 0.5), abs=1e-6)
+    assert mus[round_num + 1] == pytest.approx(adaptive(initial_mu=0.5).after(losses[: round_num + 1]), abs=1e-6)
 
 
 def test_everybody_dropped_is_said(tmp_path, capsys):

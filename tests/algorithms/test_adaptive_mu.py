@@ -3,11 +3,11 @@ import math
 
 import pytest
 
-from fedprox_tff.algorithms.adaptive_mu import adaptive_mu
+from fedprox_tff.algorithms.fedprox import adaptive
 
 
 def after_each(losses, initial_mu):
-  return [adaptive_mu(losses[: i + 1], initial_mu) for i in range(1, len(losses))]
+  return [adaptive(initial_mu=initial_mu).after(losses[: i + 1]) for i in range(1, len(losses))]
 
 
 def test_the_papers_rule():
@@ -35,4 +35,4 @@ def test_a_loss_that_is_not_a_number_counts_as_a_rise():
 
 
 def test_before_two_losses_it_is_the_initial_one():
-  assert adaptive_mu([], 0.3) == adaptive_mu([1.0], 0.3) == pytest.approx(0.3)
+  assert adaptive(initial_mu=0.3).after([]) == adaptive(initial_mu=0.3).after([1.0]) == pytest.approx(0.3)

@@ -26,6 +26,7 @@ def deep(*, layers: Annotated[int, (1, None)] = 3):
 
 
 INNER = {'shallow': shallow, 'deep': deep}
+SHALLOW = shallow()
 
 
 def factory(
@@ -37,7 +38,7 @@ def factory(
   form: Literal['paper', 'code'] = 'paper',
   looks_ahead: bool = False,
   folder: str | None = None,
-  inner: Annotated[Inner, OneOf(INNER)] = INNER['shallow'](),
+  inner: Annotated[Inner, OneOf(INNER)] = SHALLOW,
   rate: Annotated[float | Inner, OneOf({'deep': deep})] = 2.0,
 ):
   """Returns its values.
@@ -114,7 +115,8 @@ def test_a_module_may_postpone_its_annotations(tmp_path, monkeypatch):
   (tmp_path / 'postponed.py').write_text(
     'from __future__ import annotations\n'
     'from typing import Annotated, Literal\n\n\n'
-    "def postponed(*, share: Annotated[float, (0, 1)] = 0.5, form: Literal['a', 'b'] = 'a', folder: str | None = None):\n"
+    "def postponed(*, share: Annotated[float, (0, 1)] = 0.5, form: Literal['a', 'b'] = 'a',\n"
+    '              folder: str | None = None):\n'
     "  '''Returns nothing.'''\n"
   )
   monkeypatch.syspath_prepend(tmp_path)

@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated.client_data import ArrayClientData
+from tests.federations import load
 
 
 @pytest.fixture(scope='module')
 def dataset():
-  return digits.load(data_seed=0)
+  return load('digits', data_seed=0)
 
 
 @pytest.fixture(scope='module')

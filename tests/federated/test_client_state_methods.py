@@ -136,14 +136,14 @@ def test_scaffnew_reaches_the_minimiser_and_its_variates_sum_to_zero():
 
 
 def test_scaffnew_draws_the_steps_of_a_round_from_seed_and_round():
-  draw = scaffnew(communication_probability=0.2).round_steps
+  draw = scaffnew(communication_probability=0.2).schedule.round_steps
   steps = [draw(7, r) for r in range(1, 4001)]
   assert steps == [draw(7, r) for r in range(1, 4001)]
   assert steps != [draw(8, r) for r in range(1, 4001)]
   assert min(steps) == 1
   assert np.mean(steps) == pytest.approx(5.0, rel=0.05)
   assert np.mean(np.array(steps) == 1) == pytest.approx(0.2, abs=0.02)
-  assert scaffnew(communication_probability=1.0).round_steps(0, 1) == 1
+  assert scaffnew(communication_probability=1.0).schedule.round_steps(0, 1) == 1
 
 
 @pytest.mark.parametrize(('average', 'expected'), [('models', 0.61875), ('steps', 0.51875)])

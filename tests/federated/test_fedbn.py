@@ -100,7 +100,7 @@ def test_of_one_client_it_is_local_sgd():
 
 
 def small():
-  return mlp_bn((3,), 2, seed=0)
+  return mlp_bn().build((3,), 2, seed=0)
 
 
 def of_three(k, n):

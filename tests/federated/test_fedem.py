@@ -17,7 +17,7 @@ from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
 from fedprox_tff.models.mixture import mixture
-from tests.problems import Federation
+from tests.problems import Asked, Federation
 
 SIZES = [7, 12, 5]
 STEPS = 6
@@ -39,7 +39,7 @@ def payloads(num_steps=(STEPS, STEPS, 3), **kwargs):
 
 
 def model(num_components):
-  return mixture(logistic, num_components)((4,), 2, seed=3)
+  return mixture(logistic(), num_components).build((4,), 2, seed=3)
 
 
 @functools.cache
@@ -69,18 +69,19 @@ def assert_close(a, b, **kwargs):
 def test_the_e_step_worked_out_by_hand(pi, q, new_pi):
   """Two examples, two models, losses (0, ln 3) of the first model and (ln 3, 0) of the second."""
   losses = np.float32([[0, math.log(3)], [math.log(3), 0]])
-  received = Local((), (), state=(np.float32(pi),), losses_of=lambda weights: losses)
-  start = fedem(num_components=2).start(received, {})
+  received = Local((), (), state=(np.float32(pi),))
+  client = fedem(num_components=2).client
+  start = client.start(received, Asked(losses=lambda weights: losses), {})
   np.testing.assert_allclose(start.example_weights, q, rtol=1e-6)
   np.testing.assert_allclose(start.constants[0], new_pi, rtol=1e-6)
-  report = fedem(num_components=2).finish(start._replace(weights=(), anchor=()), {})
+  report = client.finish(received._replace(constants=start.constants), Asked(), {})
   np.testing.assert_allclose(report.state[0], new_pi, rtol=1e-6)
 
 
 def test_of_one_model_it_is_fedavg():
   ours = Federation(process(1))
   sgd = tff.learning.optimizers.build_sgdm(0.3)
-  fedavgs = Federation(build_process(fedavg(), logistic((4,), 2, seed=3), client_optimizer=sgd))
+  fedavgs = Federation(build_process(fedavg(), logistic().build((4,), 2, seed=3), client_optimizer=sgd))
   for _ in range(3):
     assert_close(play(ours, payloads()), play(fedavgs, payloads()))
   assert all(ours.kept(k) == [1.0] for k in range(3))
@@ -182,11 +183,11 @@ def test_losses_are_of_the_clients_own_rows():
 
 
 def test_a_client_mixes_the_probabilities_by_its_own_weights():
-  own = fedem(num_components=2).personal(Local(model(2).initial_weights, (), state=(np.float32([0.25, 0.75]),)))
+  own = fedem(num_components=2).client.personal(Local(model(2).initial_weights, (), state=(np.float32([0.25, 0.75]),)))
   x = client(0, 5)['x']
-  one = local_model(logistic((4,), 2, seed=3))
+  one = local_model(logistic().build((4,), 2, seed=3))
   assert one.normalisation == (False, False)
-  plain = logistic((4,), 2, seed=3)
+  plain = logistic().build((4,), 2, seed=3)
   parts = [tf.nn.softmax(plain.logits(own[2 * m : 2 * m + 2], x)).numpy() for m in (0, 1)]
   mixed = tf.nn.softmax(model(2).logits(own, x)).numpy()
   np.testing.assert_allclose(mixed, 0.25 * parts[0] + 0.75 * parts[1], rtol=1e-5)

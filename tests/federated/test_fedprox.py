@@ -13,6 +13,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedprox
+from fedprox_tff.algorithms.base import ClientRule, Local
+from fedprox_tff.algorithms.fedprox import adaptive
 from tests import problems
 
 
@@ -67,26 +69,25 @@ def test_tffs_builtin_pushes_clients_away(mu, expected):
 
 
 def test_proximal_gradient_is_the_derivative_of_its_term():
-  """The direction minus the gradient is the gradient of mu/2 ||w - w^t||^2, by automatic differentiation."""
-  from fedprox_tff.algorithms.base import Local
-
+  """The gradient of h_k minus that of F_k is the gradient of mu/2 ||w - w^t||^2, by automatic differentiation."""
   rng = np.random.default_rng(0)
   w, anchor, gradient = ([tf.constant(rng.normal(size=s), tf.float32) for s in ((3, 2), (2,))] for _ in range(3))
   with tf.GradientTape() as tape:
     tape.watch(w)
     term = 0.7 / 2 * sum(tf.reduce_sum((x - a) ** 2) for x, a in zip(w, anchor, strict=True))
   expected = tape.gradient(term, w)
-  direction = fedprox().direction(tuple(gradient), Local(tuple(w), tuple(anchor)), {'mu': 0.7})
-  for d, g, e in zip(direction, gradient, expected, strict=True):
+  batch = problems.Asked(gradient=lambda at: tuple(gradient))
+  of_objective = fedprox().client.gradient(Local(tuple(w), tuple(anchor)), batch, {'mu': 0.7})
+  for d, g, e in zip(of_objective, gradient, expected, strict=True):
     np.testing.assert_allclose(d - g, e, rtol=1e-5, atol=1e-7)
 
 
 def test_an_adaptive_mu_begins_at_its_initial_value_and_follows_the_losses():
-  algorithm = fedprox(mu='adaptive', initial_mu=0.3)
-  assert algorithm.hparams == {'mu': 0.3}
-  assert algorithm.adapt([2.0, 1.0]) == {'mu': 0.3}
-  assert algorithm.adapt([1.0, 2.0]) == {'mu': 0.4}
-  assert fedprox(mu=0.3).adapt is None
+  algorithm = fedprox(mu=adaptive(initial_mu=0.3))
+  assert algorithm.client.hparams == {'mu': 0.3}
+  assert algorithm.schedule.adapt([2.0, 1.0]) == {'mu': 0.3}
+  assert algorithm.schedule.adapt([1.0, 2.0]) == {'mu': 0.4}
+  assert fedprox(mu=0.3).schedule.adapt is None
 
 
 def test_large_mu_holds_clients_at_the_server():
@@ -169,6 +170,6 @@ def test_server_learning_rate_scales_the_mean():
 
 
 def test_names_of_hyperparameters_must_not_clash():
-  clash = fedavg()._replace(name='mine', hparams={'learning_rate': 1.0})
+  clash = fedavg()._replace(name='mine', client=ClientRule(hparams={'learning_rate': 1.0}))
   with pytest.raises(ValueError, match=r'mine and its client optimizer share .*learning_rate'):
     problems.process(clash, start=0.0, learning_rate=0.5)

@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import ALGORITHMS, fedavg
 from fedprox_tff.algorithms.base import Local
+from fedprox_tff.config.choice import choose
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import tree
 from fedprox_tff.federated.payloads import BLOCK, client_payload
@@ -104,7 +105,12 @@ METHODS = [
 ]
 
 # FedEM's losses are those of classifiers: test_fedem.py.
-ON_QUADRATICS = [name for name in ALGORITHMS if not ALGORITHMS[name]().num_components]
+ON_QUADRATICS = [name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components]
+
+
+def made(name, arguments):
+  """Returns the record of a method that a run with these flags would have."""
+  return choose(ALGORITHMS[name], name, arguments).build()
 
 
 def build(name, arguments=None, **kwargs):
@@ -113,7 +119,7 @@ def build(name, arguments=None, **kwargs):
 
 @functools.cache
 def _build(name, arguments, **kwargs):
-  return problems.process(ALGORITHMS[name](**dict(arguments)), **kwargs)
+  return problems.process(made(name, dict(arguments)), **kwargs)
 
 
 def play_q(name, arguments=None, *, rounds=3, start=0.0, learning_rate=0.25, **kwargs):
@@ -158,7 +164,7 @@ RECORDS = [
   ('fedavg_m', {}, 'uniform', 'drop', 'plain_sgd'),
   ('scaffold', {}, 'uniform', 'drop', 'plain_sgd'),
   ('scaffold', {'scaffold_option': 1}, 'uniform', 'drop'),
-  ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'full_participation'),
+  ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'all_clients'),
   ('fedinit', {}, 'uniform', 'drop'),
   ('fedlesam', {}, 'uniform', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
@@ -171,9 +177,9 @@ RECORDS = [
 
 def test_records_do_not_change_unnoticed():
   for name, arguments, *record in RECORDS:
-    algorithm = ALGORITHMS[name](**arguments)
-    demands = [key for key in ('plain_sgd', 'full_participation', 'own_step_size') if getattr(algorithm, key)]
-    assert [algorithm.weighting, algorithm.straggler_policy, *demands] == record, name
+    algorithm = made(name, arguments)
+    demands = [key for key in ('plain_sgd', 'all_clients', 'own_step_size') if getattr(algorithm.needs, key)]
+    assert [algorithm.policy.weighting, algorithm.policy.stragglers, *demands] == record, name
 
 
 LARGE_TAU = {'server_learning_rate': 2e6, 'tau': 1e6}
@@ -251,11 +257,12 @@ def test_delta_sgd_looks_back_by_one_step():
   def cubes(weights):
     return tuple(y**3 for y in weights)
 
-  delta_sgd, ends = ALGORITHMS['delta_sgd'](), []
+  client, batch, ends = ALGORITHMS['delta_sgd']().client, problems.Asked(gradient=cubes), []
   hparams = {'gamma': 0.4, 'delta': 1.0, 'initial_learning_rate': tf.constant(0.1)}
-  local = delta_sgd.start(Local((tf.constant([1.0]),), (), gradient_of=cubes), hparams)
+  one = (tf.constant([1.0]),)
+  local = Local(one, one, scratch=client.start(Local(one, one), batch, hparams).scratch)
   for num_steps in range(3):
-    descent, scratch = delta_sgd.step(cubes(local.weights), local._replace(num_steps=num_steps), hparams)
+    descent, scratch = client.step(local._replace(num_steps=num_steps), batch, hparams)
     local = local._replace(weights=tree.sub(local.weights, descent), scratch=scratch)
     ends.append(float(local.weights[0]))
   assert ends == pytest.approx([0.9, 0.8461993, 0.7932254], rel=1e-6)  # step sizes 0.1, 0.0738007, 0.0874266
@@ -264,8 +271,8 @@ def test_delta_sgd_looks_back_by_one_step():
 def test_delta_sgds_step_grows_where_the_gradient_does_not_turn():
   zero, one, three = ((tf.constant([x]),) for x in (0.0, 1.0, 3.0))
   scratch = (zero, tf.constant(0.2), tf.constant(1.0))
-  local = Local(one, zero, scratch=scratch, num_steps=1, gradient_of=lambda weights: three)
-  (descent,), (_, eta, theta) = ALGORITHMS['delta_sgd']().step(three, local, {'gamma': 2.0, 'delta': 0.21})
+  local, batch = Local(one, zero, scratch=scratch, num_steps=1), problems.Asked(gradient=lambda at: three)
+  (descent,), (_, eta, theta) = ALGORITHMS['delta_sgd']().client.step(local, batch, {'gamma': 2.0, 'delta': 0.21})
   assert [float(descent[0]), float(eta), float(theta)] == pytest.approx([0.66, 0.22, 1.1], rel=1e-6)
 
 
@@ -297,6 +304,19 @@ def test_fednar_clips_the_decay_too(start, expected):
   assert problems.run(process, 1, [(3.0, 4.0, 1)], num_steps=[1]) == pytest.approx([expected], rel=1e-6)
 
 
+@pytest.mark.parametrize(('weight_decay', 'learning_rate', 'gamma'), [(0.0, 0.25, 0.9375), (0.5, 0.5, 0.8125)])
+def test_fednars_inexactness_is_that_of_its_objective(weight_decay, learning_rate, gamma):
+  """F(x) = (x - 4)^2 / 2 from 0, where grad h = -4; one step along the clipped -1 leads to x = lr.
+
+  There grad h = x - 4 + lambda x: -3.75, and -3.25. The clipped gradient would have the norm 1 before and after.
+  """
+  arguments = {'weight_decay': weight_decay, 'max_norm': 1.0}
+  process = build('fednar', arguments, start=0.0, learning_rate=learning_rate, measure_gamma=True)
+  federation = problems.Federation(process)
+  assert federation.play(problems.payloads([(1.0, 4.0, 1)], num_steps=[1])) == pytest.approx(learning_rate)
+  assert float(federation.metrics['client_work']['gamma']) == pytest.approx(gamma, rel=1e-6)
+
+
 def test_fedexp_evaluates_the_mean_of_the_last_two_iterates():
   federation = problems.Federation(build('fedexp', start=2.0, learning_rate=0.25))
   assert problems.weight_of(federation.process, federation.state) == 2.0
@@ -315,11 +335,11 @@ def test_fedexp_weighs_both_means():
 
 def test_norms_are_over_all_tensors_together():
   local = Local(((np.float32([3.0])), np.float32([4.0])), (np.float32([0.0]), np.float32([0.0])))
-  fednar = ALGORITHMS['fednar']()
-  zeros = (np.float32([0.0]), np.float32([0.0]))
-  u = fednar.direction(zeros, local, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
+  fednar = ALGORITHMS['fednar']().client
+  flat = problems.Asked(gradient=lambda at: (np.float32([0.0]), np.float32([0.0])))
+  u, _ = fednar.step(local, flat, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
   np.testing.assert_allclose(u, [[1.5], [2.0]], rtol=1e-6)
-  assert float(ALGORITHMS['fedexp']().finish(local, {}).extra) == 25.0
+  assert float(ALGORITHMS['fedexp']().client.finish(local, flat, {}).extra) == 25.0
 
 
 @pytest.mark.parametrize('name', ['fedavgm', 'scaffold', 'fedinit', 'fedlesam'])
@@ -455,15 +475,13 @@ def test_weights_that_are_set_are_those_that_one_gets(name):
 @every_method
 def test_hyperparameters_are_values_in_the_state(name):
   """A process whose values are set is one that was built with them: sweeps share it."""
-  factory = ALGORITHMS[name]
-  config = Config.from_flags({'algorithm': name})
-  numbers = {k: v for k, v in config.arguments_of(factory).items() if type(v) is float}
-  other = factory(**{key: value * 0.75 for key, value in numbers.items()})
+  numbers = {k: v for k, v in choose(ALGORITHMS[name], name, {}).flat().items() if type(v) is float}
+  other = made(name, {key: value * 0.75 for key, value in numbers.items()})
   process, expected = build(name, start=2.0, learning_rate=0.5), problems.process(other, start=2.0, learning_rate=0.5)
   federation = problems.Federation(process)
   hparams = process.get_hparams(federation.state)
-  hparams['client_work'].update(other.hparams)
-  hparams['finalizer'].update({key: value for key, value in other.server_hparams.items() if value is not None})
+  hparams['client_work'].update(other.client.hparams)
+  hparams['finalizer'].update(other.server.hparams)
   federation.state = process.set_hparams(federation.state, hparams)
   xs = [federation.play(problems.payloads(problems.Q)) for _ in range(3)]
   assert xs == pytest.approx(problems.run(expected, 3, problems.Q), rel=1e-6)
@@ -472,9 +490,10 @@ def test_hyperparameters_are_values_in_the_state(name):
 @every_method
 def test_its_flags_have_fields_and_its_record_is_complete(name):
   config = Config.from_flags({'algorithm': name})
-  algorithm = ALGORITHMS[name](**config.arguments_of(ALGORITHMS[name]))
+  algorithm = config.algorithm.build()
   assert algorithm.name == name
-  assert (config.weighting, config.straggler_policy) == (algorithm.weighting, algorithm.straggler_policy)
+  assert algorithm.title
+  assert (config.weighting, config.straggler_policy) == (algorithm.policy.weighting, algorithm.policy.stragglers)
 
 
 def test_a_rule_for_the_servers_step_takes_no_server_optimizer():

@@ -10,7 +10,7 @@ from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
 
-MODEL = logistic((4,), 3, seed=0)
+MODEL = logistic().build((4,), 3, seed=0)
 RNG = np.random.default_rng(0)
 DATA = {'x': RNG.normal(size=(30, 4)).astype('f'), 'y': RNG.integers(0, 3, 30).astype('i')}
 

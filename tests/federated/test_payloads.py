@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.federated.payloads import BLOCK, batch_order, client_payload, padded_batches, without_steps
-from fedprox_tff.federated.runtimes.client_values import OnDemand
 
 
 def examples(n):
@@ -95,11 +94,6 @@ def test_what_a_client_keeps_is_a_part_of_its_own():
   assert list(result) == ['examples', 'context', 'state']
   assert result['state'][0] is kept
   tf.nest.map_structure(np.testing.assert_array_equal, [result['examples'], result['context']], [*payload().values()])
-
-
-def test_what_a_client_keeps_may_be_read_later():
-  later = OnDemand(lambda: (np.ones(3, np.float32),))
-  assert payload(state=later)['state'] is later
 
 
 def test_a_client_without_steps_keeps_its_weight_and_all_else():

@@ -6,18 +6,18 @@ import pytest
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedprox
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated.payloads import batch_order, client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
 from fedprox_tff.training.cohort import sample_cohort
+from tests.federations import load
 
 ROUNDS, SEED, EPOCHS, BATCH, LEARNING_RATE = 4, 3, 5, 10, 0.03
 
 
 @pytest.fixture(scope='module')
 def dataset():
-  return digits.load(data_seed=0)
+  return load('digits', data_seed=0)
 
 
 def cohorts(dataset, policy):
@@ -92,7 +92,7 @@ def our_run(dataset, model, algorithm, policy):
   ('algorithm', 'mu', 'policy'), [(fedavg(), 0.0, 'drop'), (fedprox(mu=1.0), 1.0, 'partial')], ids=['fedavg', 'fedprox']
 )
 def test_agrees_with_numpy(dataset, algorithm, mu, policy):
-  model = logistic(dataset.input_shape, dataset.num_classes, seed=SEED)
+  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=SEED)
   expected = numpy_run(dataset, model, mu, policy)
   moved = np.abs(expected[0] - model.initial_weights[0]).max()
   assert moved > 0.05
@@ -103,7 +103,7 @@ def test_agrees_with_numpy(dataset, algorithm, mu, policy):
 @pytest.mark.parametrize('policy', ['drop', 'partial'])
 def test_mu_zero_is_fedavg_bit_for_bit(dataset, policy):
   """Under stragglers too, when both keep or both drop their work."""
-  model = logistic(dataset.input_shape, dataset.num_classes, seed=SEED)
+  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=SEED)
   prox = our_run(dataset, model, fedprox(mu=0.0), policy)
   for a, b in zip(prox, our_run(dataset, model, fedavg(), policy), strict=True):
     np.testing.assert_array_equal(a, b)

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.algorithms import fedavg, fedprox
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated.evaluation.dissimilarity import build_dissimilarity
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.models import logistic
 from tests import problems
+from tests.federations import load
 
 
 def of_quadratic(clients, x):
@@ -48,8 +48,8 @@ def test_clients_without_examples_count_for_nothing():
 
 
 def test_on_digits_against_automatic_differentiation():
-  dataset = digits.load(data_seed=0)
-  model = logistic(dataset.input_shape, dataset.num_classes, seed=0)
+  dataset = load('digits', data_seed=0)
+  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=0)
   weights = tuple(tf.constant(w) for w in model.initial_weights)
   gradients = []
   for k in range(dataset.num_clients):

@@ -16,7 +16,7 @@ from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.evaluation.own_models import build_personal_evaluation
 from fedprox_tff.models import Model, logistic
 
-MODEL = logistic((2,), 2, seed=0)
+MODEL = logistic().build((2,), 2, seed=0)
 
 
 def odds(a, b):

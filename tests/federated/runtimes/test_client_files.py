@@ -9,7 +9,6 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedprox
-from fedprox_tff.datasets import digits
 from fedprox_tff.datasets.base import Examples, split_from_clients
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.local_model import local_model
@@ -17,13 +16,14 @@ from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.federated.runtimes.client_files import Shards
 from fedprox_tff.models import logistic
+from tests.federations import load
 
 EMPTY = 1
 
 
 @pytest.fixture(scope='module')
 def split():
-  train = digits.load(data_seed=0).train
+  train = load('digits', data_seed=0).train
   clients = [train.client(k) for k in range(4)]
   clients[EMPTY] = Examples(clients[EMPTY].x[:0], clients[EMPTY].y[:0])
   return split_from_clients(clients)
@@ -42,7 +42,7 @@ def graph_of(dataset):
 @pytest.mark.parametrize('client', range(4))
 def test_an_element_is_a_clients_examples_in_the_models_type(split, client, tmp_path):
   expected = split.client(client)._asdict()
-  spec = local_model(logistic(split.examples.x.shape[1:], 10, seed=0)).examples_spec
+  spec = local_model(logistic().build(split.examples.x.shape[1:], 10, seed=0)).examples_spec
   with Shards(split.examples, split.offsets, folder=tmp_path) as shards:
     dataset = shards.dataset(client)
     assert dataset.element_spec == spec
@@ -55,7 +55,7 @@ def test_an_element_is_a_clients_examples_in_the_models_type(split, client, tmp_
 
 
 def test_rounds_in_the_worker_have_the_same_bits(split):
-  model = logistic(split.examples.x.shape[1:], 10, seed=0)
+  model = logistic().build(split.examples.x.shape[1:], 10, seed=0)
   process = build_process(fedprox(mu=1.0), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.03))
 
   def train(examples):

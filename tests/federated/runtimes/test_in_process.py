@@ -13,8 +13,8 @@ from fedprox_tff.algorithms import ditto, fedavg, fedprox, scaffold
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload, without_steps
 from fedprox_tff.federated.process import build_process
+from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import in_process
-from fedprox_tff.federated.runtimes.client_values import OnDemand, received_by
 from fedprox_tff.federated.runtimes.in_process import InProcessContext, UnsupportedComputationError
 from tests import problems
 
@@ -215,33 +215,29 @@ def test_a_third_result_that_the_server_gets_too():
   assert [float(value) for value in kept] == [1.0, 3.0]
 
 
-def test_a_third_result_may_be_received_client_by_client():
-  """So that no more than a few are in memory; what the receiver makes of them is what the round returns."""
-  received = {}
-
-  def receive(place, value):
-    received[place] = float(value['square'])
-
-  with received_by(receive):
-    _, _, kept = round_with_client_values(0.5, [float(k) for k in range(19)])
-  assert kept == [None] * 19
-  assert received == {k: float(k) ** 2 for k in range(19)}
-  assert round_with_client_values(0.5, [3.0])[2][0]['square'] == 9.0  # nobody receives it any more
+def test_a_third_result_may_be_kept_client_by_client(in_process):
+  """So that no more than a few are in memory: the round returns none of them."""
+  kept = {}
+  numbers = [float(k) for k in range(19)]
+  results = in_process.context.run_round(round_with_client_values, 0.5, numbers, None, kept.__setitem__)
+  assert len(results) == 2
+  assert {k: float(value['square']) for k, value in kept.items()} == {k: k**2 for k in numbers}
+  assert round_with_client_values(0.5, [3.0])[2][0]['square'] == 9.0
 
 
-def test_what_is_read_on_demand_is_read_as_the_client_works():
+def test_what_a_client_has_kept_is_read_as_it_works(in_process):
   process, payloads = stateful_process(scaffold()), sized_payloads()[:3]
-  initial, read = process.initial_client_state, []
-  ready = with_states(payloads, [initial] * 3)
-  on_demand = [
-    collections.OrderedDict(payload, state=OnDemand(lambda k=k: read.append(k) or initial))
-    for k, payload in enumerate(payloads)
-  ]
-  assert [len(payload['state']) for payload in on_demand] == [1, 1, 1]
-  assert read == []
-  results = [process.next(process.initialize(), data).client_states for data in (ready, on_demand)]
-  assert [*map(state_bits, results[0])] == [*map(state_bits, results[1])]
-  assert sorted(read) == [0, 1, 2]
+  initial, read, kept = process.initial_client_state, [], {}
+  expected = process.next(process.initialize(), with_states(payloads, [initial] * 3))
+  without = [{key: value for key, value in each.items() if key != 'state'} for each in payloads]
+  rounds = Rounds(process, in_process)
+  state, metrics = rounds.next(
+    process.initialize(), without, lambda place: read.append(place) or initial, kept.__setitem__
+  )
+  assert sorted(read) == sorted(kept) == [0, 1, 2]
+  assert [state_bits(kept[k]) for k in range(3)] == [*map(state_bits, expected.client_states)]
+  tf.nest.map_structure(np.testing.assert_array_equal, metrics, expected.metrics)
+  assert float(state.finalizer['hparams']['num_clients']) == float(expected.state.finalizer['hparams']['num_clients'])
 
 
 def test_clients_with_large_results_go_alone(monkeypatch):

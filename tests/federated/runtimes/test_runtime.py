@@ -16,13 +16,13 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedprox
 from fedprox_tff.core.errors import RunFailedError, UserError
-from fedprox_tff.datasets import digits
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.federated.runtimes import worker
 from fedprox_tff.models import cnn, logistic
 from tests import problems
+from tests.federations import load
 
 ROOT = pathlib.Path(__file__).parents[3]
 HOLD_A_WORKER = """
@@ -40,7 +40,7 @@ def workers(parent=None):
 
 @pytest.mark.parametrize(('build_model', 'rounds', 'atol'), [(logistic, 4, 2e-6), (cnn, 1, 1e-4)])
 def test_both_runtimes_give_the_same_curve(build_model, rounds, atol):
-  dataset = digits.load(data_seed=0)
+  dataset = load('digits', data_seed=0)
   model = build_model(dataset.input_shape, dataset.num_classes, seed=0)
   process = build_process(fedprox(mu=1.0), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.03))
   curves = []

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever kinds of process a method is made of, its rounds are the same in both runtimes."""
+
+import pytest
+
+from fedprox_tff.algorithms.base import Algorithm, ClientRule, Report, Server, ServerRule, Start
+from fedprox_tff.core import tree
+from fedprox_tff.federated import runtimes
+from fedprox_tff.federated.rounds import Rounds
+from tests import problems
+
+
+def gathers_and_keeps():
+  """Clients send their full gradient plus what they keep, and descend the mean; they keep the weights that they got."""
+  return Algorithm(
+    name='made_up',
+    title='MadeUp',
+    client=ClientRule(
+      init=lambda local: tree.zeros_like(local.weights),
+      gather=lambda local, examples, hparams: tree.add(examples.gradient(local.anchor), local.state),
+      start=lambda local, examples, hparams: Start(local.anchor, constants=local.message),
+      gradient=lambda local, batch, hparams: local.constants,
+      finish=lambda local, examples, hparams: Report(tree.sub(local.anchor, local.weights), state=local.anchor),
+    ),
+    server=ServerRule(init=lambda weights: Server(weights, message=tree.zeros_like(weights))),
+  )
+
+
+# Q from x = 2 with lr = 0.25, two steps: the gradients are x and 3 (x - 4).
+# Round 1: the mean of 2 + 0 and -6 + 0 is -2, and x = 2 + 2 * 0.25 * 2 = 3; both clients keep 2.
+# Round 2: the mean of 3 + 2 and -3 + 2 is 2, and x = 3 - 2 * 0.25 * 2 = 2; both clients keep 3.
+EXPECTED = [(3.0, [2.0, 2.0]), (2.0, [3.0, 3.0])]
+
+
+@pytest.mark.parametrize('runtime', ['in_process', 'worker'])
+def test_a_method_may_gather_and_keep(runtime):
+  process = problems.process(gathers_and_keeps(), start=2.0, learning_rate=0.25)
+  kept = dict.fromkeys((0, 1), process.initial_client_state)
+  with runtimes.use(runtime) as used:
+    rounds, state = Rounds(process, used), process.initialize()
+    for x, memory in EXPECTED:
+      state, metrics = rounds.next(
+        state, problems.payloads(problems.Q, uniform=True), kept.__getitem__, kept.__setitem__
+      )
+      assert problems.trained(state) == pytest.approx(x)
+      assert [float(kept[k][0]) for k in (0, 1)] == pytest.approx(memory)
+      assert int(metrics['client_work']['num_steps']) == 4
+
+
+def test_its_process_alone_takes_states_in_payloads():
+  federation = problems.Federation(problems.process(gathers_and_keeps(), start=2.0, learning_rate=0.25))
+  for x, memory in EXPECTED:
+    assert federation.play(problems.payloads(problems.Q, uniform=True)) == pytest.approx(x)
+    assert [federation.kept(k) for k in (0, 1)] == [pytest.approx([m]) for m in memory]
+
+
+def test_clients_that_keep_nothing_are_not_asked():
+  process = problems.process(Algorithm('made_up', 'MadeUp'), start=0.0, learning_rate=0.25)
+
+  def refuse(*_):
+    raise AssertionError('nobody keeps anything')
+
+  with runtimes.use('in_process') as used:
+    state, _ = Rounds(process, used).next(process.initialize(), problems.payloads(problems.Q), refuse, refuse)
+  assert problems.trained(state) != 0.0
