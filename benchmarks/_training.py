@@ -23,22 +23,20 @@ def train(dataset: FederatedDataset, **flags: Any) -> tuple[list[float], Sequenc
     When each round from 0 was written, in seconds since the epoch, and the rows of metrics.csv.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from fedprox_tff.federated import runtimes
-  from fedprox_tff.training import builder, loop, run_folder
   from fedprox_tff.training.progress import Progress
+  from fedprox_tff.training.session import Session
 
   times = []
   with (
     tempfile.TemporaryDirectory() as folder,
     pathlib.Path(os.devnull).open('w') as nowhere,
-    runtimes.use('in_process') as runtime,
+    Session() as session,
   ):
     places = {'dataset': 'synthetic', 'num_clients': dataset.num_clients, 'results_dir': folder}
     config = Config.from_flags({**places, **flags})
-    parts = builder.Builder().build(config, dataset)
     with (
-      run_folder.open_run(config, dataset) as run,
+      session.open(config, dataset) as run,
       Progress(config.rounds, nowhere, after_round=lambda: times.append(time.time())) as progress,
     ):
-      loop.train(config, parts, runtime, run, progress)
-      return times, run.rows()
+      run.train(progress)
+      return times, run.folder.rows()

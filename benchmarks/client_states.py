@@ -25,8 +25,8 @@ from typing import Any
 from benchmarks._timing import print_table
 from benchmarks.scale import peak_bytes
 from fedprox_tff.config.record import Config
-from fedprox_tff.datasets import mnist
 from fedprox_tff.datasets.base import Examples, FederatedDataset, split_from_clients
+from fedprox_tff.training import data
 from fedprox_tff.training.client_states import ClientStates
 
 EXAMPLES = 10  # of each client
@@ -37,7 +37,7 @@ MIB = 2**20
 
 def small_clients(num_clients: int) -> FederatedDataset:
   """Returns MNIST of which each client has a batch to train on and an example to test on."""
-  whole = mnist.load(data_dir=None, data_seed=0, num_clients=num_clients)
+  whole = data.load(Config.from_flags({'dataset': 'mnist', 'num_clients': num_clients}))
   clients = [whole.train.client(k) for k in range(num_clients)]
   train, test = (
     split_from_clients([Examples(x[rows], y[rows]) for x, y in clients])
@@ -68,9 +68,8 @@ class Stopwatch:
 def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
   """Measures one case in this process."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from fedprox_tff.federated import runtimes
-  from fedprox_tff.training import builder, loop, run_folder
   from fedprox_tff.training.progress import Progress
+  from fedprox_tff.training.session import Session
 
   dataset, rounds = small_clients(num_clients), ROUNDS.get(cohort, OTHER_ROUNDS)
   keeps = place != 'none'
@@ -86,7 +85,7 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
   with (
     tempfile.TemporaryDirectory(dir=os.environ.get('TMPDIR')) as folder,
     pathlib.Path(os.devnull).open('w') as nowhere,
-    runtimes.use('in_process') as runtime,
+    Session() as session,
   ):
     flags = {'model': 'cnn', 'epochs': 1, 'num_clients': num_clients, 'results_dir': folder, 'name': 'run'}
     flags |= {'algorithm': 'scaffold', 'client_states': place} if keeps else {'algorithm': 'fedavg'}
@@ -94,11 +93,10 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
 
     def train(num_rounds: int, **more: Any) -> None:
       config = Config.from_flags({**flags, 'rounds': num_rounds})
-      parts = builder.Builder().build(config, dataset)
-      with run_folder.open_run(config, dataset) as run, Progress(num_rounds, nowhere, **more) as progress:
+      with session.open(config, dataset) as run, Progress(num_rounds, nowhere, **more) as progress:
         if num_rounds and keeps:
-          give_everyone_a_state(parts.initial_client_state, run.path)
-        loop.train(config, parts, runtime, run, progress)
+          give_everyone_a_state(run.experiment.initial_client_state, run.folder.path)
+        run.train(progress)
 
     def give_everyone_a_state(state: Any, run: pathlib.Path) -> None:
       states = ClientStates(state, run / 'client_states', place='disk')

@@ -30,11 +30,13 @@ import numpy as np
 from benchmarks._timing import print_table
 from benchmarks.local_step import as_rows
 from benchmarks.round_time import load_split
+from fedprox_tff.config.record import Config
 from fedprox_tff.core import streams
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import mnist
+from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit
 from fedprox_tff.models import logistic
+from fedprox_tff.training import data
 from fedprox_tff.training.cohort import sample_cohort
 
 HERE = pathlib.Path(__file__).parent
@@ -46,8 +48,8 @@ PACKAGES = {'fedjax': "'fedjax==0.0.17' 'jax[cpu]<0.5'", 'flower': "'flwr[simula
 def load() -> tuple[ClientSplit, ClientSplit, str]:
   """Returns training and test examples, and what they are."""
   try:
-    if mnist.locate(None):
-      dataset = mnist.load(data_dir=None, data_seed=0)
+    if mnist_files.locate(None):
+      dataset = data.load(Config.from_flags({'dataset': 'mnist'}))
       return dataset.train, dataset.test, 'MNIST'
   except DataError:
     pass
@@ -71,7 +73,7 @@ def export(path: pathlib.Path, rounds: int) -> str:
     )
     for round_num in range(1, rounds + 1)
   ]
-  kernel, bias = as_rows(logistic(train.examples.x.shape[1:], 10, seed=0).initial_weights)
+  kernel, bias = as_rows(logistic().build(train.examples.x.shape[1:], 10, seed=0).initial_weights)
   arrays = {
     f'{name}_{key}': array for name, split in (('train', train), ('test', test)) for key, array in _arrays(split)
   }

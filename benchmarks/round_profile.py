@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from fedprox_tff import run
-from fedprox_tff.core.errors import DataError
-from fedprox_tff.federated import runtimes
-from fedprox_tff.training import builder, loop, run_folder
+from fedprox_tff.training import data
+from fedprox_tff.training.participation import client_examples, draw_cohort, payload_of
 from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.session import Run, Session
 
 COHORTS = range(1, 11)
 
@@ -39,11 +39,7 @@ def milliseconds(work: Callable[[int], object], arguments: Sequence[int] = COHOR
 
 def load(flags: Sequence[str]):
   """Returns the config and the data of the flags, on digits where MNIST cannot be had."""
-  given = run.parse_flags(['round_profile', *flags])
-  try:
-    return run.load_dataset(given)
-  except DataError:
-    return run.load_dataset({**given, 'dataset': 'digits'})
+  return data.load_or_fall_back({'fallback_dataset': 'digits', **run.parse_flags(['round_profile', *flags])}, print)
 
 
 def main() -> None:
@@ -51,25 +47,26 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     flags = [f'--results_dir={folder}', '--rounds=20', '--rounds_per_evaluation=20', '--rounds_per_checkpoint=20']
     config, dataset = load([*flags, *sys.argv[1:]])
-    with runtimes.use(config.runtime, device=config.device) as runtime:
-      parts = builder.Builder().build(config, dataset)
-      with run_folder.open_run(config, dataset) as opened, Progress(config.rounds) as progress:
-        loop.train(config, parts, runtime, opened, progress)
-        seconds = sorted(row['seconds/train'] for row in opened.rows()[1:])
-        with loop._client_data(parts, runtime) as data:
-          profile(config, parts, data, run_folder, seconds[len(seconds) // 2] * 1e3)
+    with Session() as session, session.open(config, dataset) as opened:
+      with Progress(config.rounds) as progress:
+        opened.train(progress)
+      seconds = sorted(row['seconds/train'] for row in opened.folder.rows()[1:])
+      profile(opened, seconds[len(seconds) // 2] * 1e3)
 
 
-def profile(config, parts, data, folder, round_ms: float) -> None:
+def profile(opened: Run, round_ms: float) -> None:
   """Times the parts and prints the table."""
+  config, parts, folder = opened.config, opened.experiment, opened.folder
   state, process = parts.initial_state, parts.process
-  cohorts = {r: loop._draw_cohort(config, parts, r) for r in COHORTS}
+  cohorts = {r: draw_cohort(config, parts, r) for r in COHORTS}
+  with client_examples(parts, opened.runtime) as examples:
 
-  def payloads(round_num, **changes):
-    return [loop._payload(config, data, p._replace(**changes), round_num, ()) for p in cohorts[round_num]]
+    def payloads(round_num, **changes):
+      return [payload_of(config, examples, p._replace(**changes), round_num) for p in cohorts[round_num]]
 
-  one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
-  all_steps = {r: payloads(r) for r in COHORTS}
+    one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
+    all_steps = {r: payloads(r) for r in COHORTS}
+    making = milliseconds(payloads)
   row = {name: value for name, value in folder.rows()[-1].items() if name != 'round_num'}
   weights = process.get_model_weights(state).trainable
   server = milliseconds(lambda r: process.next(state, []))
@@ -77,8 +74,8 @@ def profile(config, parts, data, folder, round_ms: float) -> None:
   whole = milliseconds(lambda r: process.next(state, all_steps[r]))
   steps = sum(p.num_steps for cohort in cohorts.values() for p in cohort) / len(COHORTS)
   table = [
-    ('cohort', milliseconds(lambda r: loop._draw_cohort(config, parts, r))),
-    ('payloads', milliseconds(payloads)),
+    ('cohort', milliseconds(lambda r: draw_cohort(config, parts, r))),
+    ('payloads', making),
     ('broadcast, server step, metrics', server),
     (f'start of {config.clients_per_round} clients, aggregation of their results', start - server),
     (f'{steps:,.0f} local steps', whole - start),
@@ -90,7 +87,7 @@ def profile(config, parts, data, folder, round_ms: float) -> None:
     ('beside the next round: checkpoint', milliseconds(lambda r: folder.save(state, time.monotonic_ns()), range(3))),
   ]
   overhead = sum(ms for _, ms in table[:4])
-  print(f'\n{config.dataset}, K = {config.clients_per_round}, {len(os.sched_getaffinity(0))} cores\n')
+  print(f'\n{config.dataset.name}, K = {config.clients_per_round}, {len(os.sched_getaffinity(0))} cores\n')
   print('| | ms | share of a round |\n| --- | --- | --- |')
   for name, ms in [*table, ('overhead: the first four', overhead), ('a round in the loop, median', round_ms)]:
     print(f'| {name} | {ms:.2f} | {ms / round_ms:.0%} |')

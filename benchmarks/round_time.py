@@ -23,14 +23,16 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg
+from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import mnist
+from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.functional_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
+from fedprox_tff.training import data
 from fedprox_tff.training.cohort import Participant, sample_cohort
 
 EPOCHS, BATCH, LEARNING_RATE = 20, 10, 0.03
@@ -48,8 +50,8 @@ class Contender(NamedTuple):
 def load_split() -> tuple[ClientSplit, str]:
   """Returns MNIST's power-law federation, or noise in the same shape, and what it is."""
   try:
-    if mnist.locate(None):
-      return mnist.load(data_dir=None, data_seed=0).train, 'MNIST'
+    if mnist_files.locate(None):
+      return data.load(Config.from_flags({'dataset': 'mnist'})).train, 'MNIST'
   except DataError:
     pass
   rng = np.random.default_rng(0)
@@ -61,7 +63,7 @@ def load_split() -> tuple[ClientSplit, str]:
 
 def contenders(split: ClientSplit) -> Iterator[Contender]:
   """Yields ours in both runtimes, and TFF's stock client work in both."""
-  model = logistic(split.examples.x.shape[1:], 10, seed=0)
+  model = logistic().build(split.examples.x.shape[1:], 10, seed=0)
 
   examples = Examples(*map(tf.constant, split.examples))
 

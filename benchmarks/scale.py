@@ -26,8 +26,9 @@ import psutil
 
 from benchmarks._timing import print_table
 from benchmarks._training import train
-from fedprox_tff.datasets import synthetic
+from fedprox_tff.config.record import Config
 from fedprox_tff.datasets.base import ClientSplit, Examples, FederatedDataset, client_ids
+from fedprox_tff.training import data
 
 CLIENTS, EXAMPLES, FEATURES, CLASSES = 2000, 10, 60, 10
 
@@ -53,7 +54,7 @@ def measure_start(num_clients: int) -> dict[str, float]:
   """Measures the start of a large federation in this process."""
   begun = psutil.Process().create_time()
   drawing = time.time()
-  dataset = synthetic.load(data_seed=0, num_clients=num_clients)
+  dataset = data.load(Config.from_flags({'dataset': 'synthetic', 'num_clients': num_clients}))
   drawn = time.time()
   arrays = sum(array.nbytes for split in (dataset.train, dataset.test) for array in (*split.examples, split.offsets))
   times, _ = train(dataset, rounds=1)

@@ -21,14 +21,15 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedprox
+from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
-from fedprox_tff.datasets import mnist
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.functional_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
+from fedprox_tff.training import data
 from fedprox_tff.training.cohort import sample_cohort
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -114,11 +115,11 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--data_dir', help='where MNIST is')
   try:
-    split = mnist.load(data_dir=parser.parse_args().data_dir, data_seed=0).train
+    split = data.load(Config.from_flags({'dataset': 'mnist', 'data_dir': parser.parse_args().data_dir})).train
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  model = logistic((28, 28, 1), 10, seed=0)
+  model = logistic().build((28, 28, 1), 10, seed=0)
   evaluate = build_evaluation(model, split.examples)
   rows = []
   for name, build in (('this suite', ours), ('tff.learning.algorithms', builtin)):

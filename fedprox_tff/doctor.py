@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is this machine fit for the suite? What is wrong with it, and the cure.
 
-A check takes what it judges as arguments and returns a `Finding`. This file and probes.py need nothing but the standard
-library, so that a Python that the rest of the suite cannot be run with can still say so.
+A check takes what it judges as arguments and returns a `Finding`. This file and what it imports need nothing but the
+standard library, so that a Python that the rest of the suite cannot be run with can still say so. That is why its flags
+are read with argparse, where the other programs use absl.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
-import pathlib
 import platform
 import re
 import shutil
@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fedprox_tff.machine import probes
+from fedprox_tff.machine.console import DONE, FAILED
+from fedprox_tff.machine.resources import GIB, free_memory, usable_cores
 
-GIB = 2**30
 MEMORY_OF_A_RUN = 1.5 * GIB  # on MNIST it takes 1.2, and TFF's worker 0.2
 UPDATE = 'touch requirements.txt && make setup'
 REBUILD = 'rm -r .venv && make setup'
@@ -50,7 +51,7 @@ def main() -> int:
   for finding in examine(flags.data_dir, flags.timeout):
     print(finding, flush=True)
     failed |= finding.status == 'FAIL'
-  return int(failed)
+  return FAILED if failed else DONE
 
 
 def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
@@ -60,7 +61,7 @@ def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   yield check_platform(platform.system(), platform.machine())
   yield check_glibc(*platform.libc_ver())
   yield check_packages(pins, {name: installed_version(name) for name in pins})
-  yield check_resources(usable_cores(), available_memory())
+  yield check_resources(usable_cores(), free_memory())
   yield check_proxy(os.environ)
   yield check_mnist(probes.ask(probes.MNIST.format(data_dir=data_dir), timeout))
   yield check_gpus(probes.ask(probes.GPUS, timeout), has_driver=has_nvidia_driver())
@@ -124,7 +125,7 @@ def check_proxy(environ: Mapping[str, str]) -> Finding:
 
 def check_mnist(answer: probes.Answer) -> Finding:
   """MNIST is on this machine."""
-  if 'DataError' in answer.problem:
+  if 'UserError' in answer.problem:
     return Finding('FAIL', 'MNIST', answer.problem, 'name a folder that exists')
   if answer.problem:
     return Finding('FAIL', 'MNIST', answer.problem, REBUILD)
@@ -167,18 +168,6 @@ def installed_version(name: str) -> str | None:
     return importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError:
     return None
-
-
-def usable_cores() -> int:
-  """Returns the number of cores that this process may use; a job of a cluster seldom has them all."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def available_memory() -> float:
-  """Returns the bytes that can be had without swapping, or NaN where nobody says so."""
-  meminfo = pathlib.Path('/proc/meminfo')
-  kibibytes = re.search(r'^MemAvailable:\s+(\d+) kB', meminfo.read_text() if meminfo.exists() else '', re.MULTILINE)
-  return float(kibibytes[1]) * 1024 if kibibytes else float('nan')
 
 
 def has_nvidia_driver() -> bool:

@@ -9,56 +9,30 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
+from fedprox_tff.config import command_line
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.help import help_text
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.machine import signals
-from fedprox_tff.machine.console import say
-from fedprox_tff.machine.signals import INTERRUPTED
+from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.training import data
 from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.run_folder import results_folder
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
-
-
-def define_flags() -> flags.FlagValues:
-  """Returns absl flags; their values are text, since `Config` checks them and says what is allowed."""
-  values = flags.FlagValues()
-  for name, flag in FLAGS.items():
-    define = flags.DEFINE_boolean if flag.parameter.kind is bool else flags.DEFINE_string
-    define(name, None, flag.parameter.help, flag_values=values)
-  return values
-
-
-def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
-  """Returns the flags that a command line sets.
-
-  Raises:
-    UserError: If it has an unknown flag, or words that are none.
-  """
-  values = define_flags()
-  try:
-    rest = values(argv)[1:]
-  except flags.Error as error:
-    raise UserError(f'{str(error).splitlines()[0]} See --help.') from None
-  if rest:
-    raise UserError(f'{rest[0]}: flags only, such as --{rest[0].lstrip("-").partition("=")[0]}=...; see --help.')
-  return {name: values[name].value for name in values if values[name].present}
+_FLAGS = [flag.parameter for flag in FLAGS.values()]
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command line and returns its exit code."""
-  if any(arg.lstrip('-') in ('help', 'h', 'helpfull', 'helpshort') for arg in argv[1:]):
+  if command_line.asks_for_help(argv[1:], _FLAGS):
     say(help_text())
     return DONE
   farewell = f'interrupted; to go on: {shlex.join([_python(), "-m", "fedprox_tff.run", *argv[1:]])}'
   try:
     with signals.handled(farewell) as interrupts:
-      return _run(parse_flags(argv), interrupts)
+      return _run(_parse(argv[1:]), interrupts)
   except UserError as error:
     say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
@@ -70,6 +44,18 @@ def main(argv: Sequence[str]) -> int:
     return INTERRUPTED
   finally:
     _let_go_of_tffs_default_context()
+
+
+def _parse(arguments: Sequence[str]) -> dict[str, Any]:
+  """Returns the flags that a command line sets.
+
+  Raises:
+    UserError: If it has an unknown flag, or words that are none.
+  """
+  given, words = command_line.parse(arguments, _FLAGS)
+  if words:
+    raise UserError(f'{words[0]}: flags only, such as --{words[0].partition("=")[0]}=...; see --help.')
+  return given
 
 
 def _let_go_of_tffs_default_context() -> None:
@@ -84,7 +70,7 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
   config, dataset = data.load_or_fall_back(given, say)
   try:
-    pathlib.Path(config.results_dir).mkdir(parents=True, exist_ok=True)
+    results_folder(config).mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(
       f'--results_dir={config.results_dir}: {error.strerror}; a folder that can be written is needed.'

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of a grid of runs: python -m fedprox_tff.sweep figure1_mnist --jobs=2."""
 
-import argparse
-import pathlib
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
+from fedprox_tff.config import command_line
+from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.record import Config
+from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import RunFailedError, UserError
-from fedprox_tff.machine.console import say
-from fedprox_tff.run import BAD_INPUT, DONE, FAILED, INTERRUPTED, parse_flags
+from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
+from fedprox_tff.machine.resources import free_memory, usable_cores
 from fedprox_tff.sweeps import grids, report, status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
 from fedprox_tff.sweeps.pool import Pool, default_jobs
-from fedprox_tff.training import data
+from fedprox_tff.training import data, run_folder
 from fedprox_tff.training.fitting import check_fits
 
 DEFAULT_GRID = 'figure1_mnist'  # the MNIST panels of Figures 1 and 7
@@ -48,16 +49,28 @@ Exit codes: 0 all cells are done, 1 some failed, 2 bad input, 130 interrupted.
 _TICK_SECONDS = 0.5
 
 
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str) -> NoReturn:
-    raise UserError(f'{message}; see --help.')
+_OPTIONS = (
+  Parameter('jobs', int, None, 'processes', low=1),
+  Parameter('dry_run', bool, False, 'list the cells and run nothing'),
+  Parameter('index', int, None, 'which of COUNT parts of the cells to run', low=0),
+  Parameter('count', int, None, 'of how many parts of the cells one is run', low=1),
+)
+_FLAGS = [*_OPTIONS, *(flag.parameter for flag in FLAGS.values())]
+
+
+class _Options(NamedTuple):
+  """What only a sweep has, not its cells."""
+
+  jobs: int | None  # None: as many as the machine bears
+  dry_run: bool
+  part: tuple[int, int]  # index and count
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command line and returns its exit code."""
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is as clean as Ctrl-C
   try:
-    if any(argument in ('-h', '-help', '--help') for argument in argv[1:]):
+    if command_line.asks_for_help(argv[1:], _FLAGS):
       say(_help_text())
       return DONE
     return _sweep(*_parse(argv[1:]))
@@ -80,37 +93,29 @@ def _help_text() -> str:
   )
 
 
-def _parse(arguments: Sequence[str]) -> tuple[list[str], argparse.Namespace, dict[str, Any]]:
+def _parse(arguments: Sequence[str]) -> tuple[list[str], _Options, dict[str, Any]]:
   """Returns the names of the grids, the sweep's own options, and the flags that overrule the grids."""
-  names = [argument for argument in arguments if not argument.startswith('-')]
-  parser = _Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument('--jobs', type=int)
-  parser.add_argument('--dry_run', action='store_true')
-  parser.add_argument('--index', type=int)
-  parser.add_argument('--count', type=int)
-  options, rest = parser.parse_known_args([argument for argument in arguments if argument.startswith('-')])
-  if options.jobs is not None and options.jobs < 1:
-    raise UserError(f'--jobs={options.jobs}: a whole number of at least 1 is needed.')
-  if (options.index is None) != (options.count is None):
+  given, names = command_line.parse(arguments, _FLAGS)
+  options = {option.name: option.parse(given.pop(option.name)) for option in _OPTIONS if option.name in given}
+  if ('index' in options) != ('count' in options):
     raise UserError('--index and --count: both are needed, or none.')
-  if options.count is not None and not 0 <= options.index < options.count:
-    raise UserError(f'--index={options.index} --count={options.count}: an index from 0 to count - 1 is needed.')
-  overrides = parse_flags(['sweep', *rest])
-  grids.check_overrides(overrides)
-  return names or [DEFAULT_GRID], options, overrides
+  part = (options.get('index', 0), options.get('count', 1))
+  if part[0] >= part[1]:
+    raise UserError(f'--index={part[0]} --count={part[1]}: an index from 0 to count - 1 is needed.')
+  grids.check_overrides(given)
+  return names or [DEFAULT_GRID], _Options(options.get('jobs'), options.get('dry_run', False), part), given
 
 
-def _sweep(names: Sequence[str], options: argparse.Namespace, overrides: dict[str, Any]) -> int:
+def _sweep(names: Sequence[str], options: _Options, overrides: dict[str, Any]) -> int:
   chosen = [grids.read(grids.find(name), overrides) for name in names]
-  plan = Plan(chosen, (options.index, options.count) if options.count is not None else (0, 1))
+  plan = Plan(chosen, options.part)
   for grid in chosen:
     say(f'{grid.name}: {grid.title}' if grid.title else grid.name)
   if not plan.configs:
     say('no cells')
     return DONE
-  claims = Claims(
-    status.claims_folder(plan.configs[0]), since=0.0
-  )  # writes nothing, and shows failures of whatever time
+  # Since ever: this writes nothing, and shows failures of whatever time.
+  claims = Claims(status.claims_folder(plan.configs[0]), since=0.0)
   statuses = plan.look(claims, claims.records())
   if not options.dry_run:
     todo = [status.config for status in statuses if status.state != 'done']
@@ -119,23 +124,23 @@ def _sweep(names: Sequence[str], options: argparse.Namespace, overrides: dict[st
       say(f'choices of the search: {path}')
   for line in report.table(statuses, plan.choices):
     say(line)
-  say(f'{report.summary(statuses)}; in {plan.configs[0].results_dir}')
+  say(f'{report.summary(statuses)}; in {run_folder.results_folder(plan.configs[0])}')
   return FAILED if any(status.state != 'done' for status in statuses) and not options.dry_run else DONE
 
 
 def _run(plan: Plan, todo: Sequence[Config], num_cells: int, jobs: int | None) -> list[status.Status]:
   """Runs what is not done, and returns how all of it ended."""
   _check_data(todo)
-  folder = plan.configs[0].results_dir
+  folder = run_folder.results_folder(plan.configs[0])
   try:
     claims = Claims(status.claims_folder(plan.configs[0]))
   except OSError as error:
     message = f'--results_dir={folder}: {error.strerror}; a folder that can be written is needed.'
     raise UserError(message) from None
-  jobs = min(jobs or default_jobs(todo), len(todo))
+  jobs = min(jobs or default_jobs(todo, cores=usable_cores(), memory=free_memory()), len(todo))
   say(f'{len(todo)} of {num_cells} cells to do, {jobs} process{"es" if jobs > 1 else ""}')
   progress = report.Report()
-  pool = Pool(pathlib.Path(folder) / '.sweeps', plan.configs, jobs=jobs, claims=claims)
+  pool = Pool(folder / '.sweeps', plan.configs, jobs=jobs, claims=claims)
   try:
     return _watch(plan, claims, pool, progress)
   except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from fedprox_tff.machine.processes import node
 from fedprox_tff.sweeps import grids, status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
+from fedprox_tff.training import run_folder
 from tests.test_run import lasting, read_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def wait_for(condition, process, seconds=60):
 
 
 def total_rounds(configs):
-  return sum(status.rounds_done(config) for config in configs)
+  return sum(run_folder.rounds_done(config) for config in configs)
 
 
 def workers(results):
@@ -114,18 +115,18 @@ def kill(*pids):
 
 
 def metrics(configs):
-  return {config.name: lasting(read_rows(status.folder(config))) for config in configs}
+  return {config.name: lasting(read_rows(run_folder.folder(config))) for config in configs}
 
 
 def starts(config):
   """Returns how many times a process began with a cell."""
-  return status.log_path(config).read_text().count(': process ')
+  return run_folder.log_path(config).read_text().count(': process ')
 
 
 def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
   configs = configs_of(grid, undisturbed)
   assert len(configs) == 6
-  assert all(status.is_done(config) for config in configs)
+  assert all(run_folder.is_done(config) for config in configs)
   assert {starts(config) for config in configs} == {1}
   out = said(undisturbed)
   assert out.startswith('digits: digits\n')
@@ -133,21 +134,21 @@ def test_a_sweep_runs_each_cell_and_says_so(undisturbed, grid):
   assert out.endswith(f'6 of 6 cells done; 144 of 144 rounds; in {undisturbed}\n')
   assert [line.split()[:2] for line in out.splitlines()[-7:-1]] == [['done', '24/24']] * 6
   assert '\x1b' not in out
-  assert 'round 24/24  test accuracy' in status.log_path(configs[0]).read_text()
+  assert 'round 24/24  test accuracy' in run_folder.log_path(configs[0]).read_text()
   assert os.listdir(undisturbed / '.claims') == []
   assert not (undisturbed / '.sweeps').exists()
 
 
 def test_cells_have_the_bits_of_single_runs(undisturbed, grid, tmp_path):
   for config in (configs_of(grid, undisturbed)[1], configs_of(grid, undisturbed)[4]):
-    values = {key: value for key, value in config.as_dict().items() if value not in (None, '', False)}
-    values |= {'results_dir': tmp_path}
+    values = {key: value for key, value in config.flat().items() if value not in ('', False)}
+    values |= {'results_dir': tmp_path, 'name': config.name}
     assert run.main(['run', *(f'--{key}={value}' for key, value in values.items())]) == 0
     assert lasting(read_rows(tmp_path / config.name)) == metrics([config])[config.name]
 
 
 def test_config_json_names_the_command_of_the_sweep(undisturbed, grid):
-  text = (status.folder(configs_of(grid, undisturbed)[0]) / 'config.json').read_text()
+  text = (run_folder.folder(configs_of(grid, undisturbed)[0]) / 'config.json').read_text()
   assert f'-m fedprox_tff.sweep {grid}' in text
 
 
@@ -193,7 +194,7 @@ def test_interrupted_and_killed_again_and_again_it_ends_with_the_same_bits(undis
   wait_for(lambda: total_rounds(configs) > begun + 5 and workers(results), process)
   kill(process.pid, *workers(results))
   process.wait()
-  assert not all(status.is_done(config) for config in configs)
+  assert not all(run_folder.is_done(config) for config in configs)
   begun = total_rounds(configs)
 
   process = start(grid, results, '--jobs=2')  # one of its processes alone: the cell is tried once more
@@ -235,9 +236,9 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
   configs = configs_of(grid, results)
   bad_config, bad_folder = configs[0], configs[-1]
   for config in (bad_config, bad_folder):
-    status.folder(config).mkdir(parents=True)
-  (status.folder(bad_config) / 'config.json').write_text('not JSON')
-  (status.folder(bad_folder) / 'tensorboard').write_text('a file where a folder should be')
+    run_folder.folder(config).mkdir(parents=True)
+  (run_folder.folder(bad_config) / 'config.json').write_text('not JSON')
+  (run_folder.folder(bad_folder) / 'tensorboard').write_text('a file where a folder should be')
   both = [start(grid, results, '--jobs=1', log=log) for log in 'ab']
   assert [process.wait(120) for process in both] == [1, 1]
   good = configs[1:-1]
@@ -250,14 +251,14 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
     assert "config.json is not a run's config" in reasons[bad_config.name]
     assert 'Error: ' in reasons[bad_folder.name]
     for config in (bad_config, bad_folder):
-      assert f'({status.log_path(config)})' in reasons[config.name]
-  assert 'Traceback' not in status.log_path(bad_config).read_text()
-  assert 'Traceback' in status.log_path(bad_folder).read_text()
+      assert f'({run_folder.log_path(config)})' in reasons[config.name]
+  assert 'Traceback' not in run_folder.log_path(bad_config).read_text()
+  assert 'Traceback' in run_folder.log_path(bad_folder).read_text()
 
 
 def test_a_dry_run_lists_the_cells_and_writes_nothing(grid, tmp_path, capsys):
   results = tmp_path / 'results'
-  assert sweep.main(['sweep', str(grid), f'--results_dir={results}', '--dry_run', '--rounds=7']) == 0
+  assert sweep.main(['sweep', '--rounds', '7', str(grid), '--results_dir', str(results), '--dry_run']) == 0
   lines = capsys.readouterr().out.splitlines()
   names = [config.name for config in configs_of(grid, results, rounds=7)]
   assert lines == [
@@ -282,7 +283,8 @@ def test_the_parts_of_a_job_array_are_all_cells_once(grid, tmp_path, capsys):
   ('flags', 'message'),
   [
     (['--jobs=0'], '--jobs=0'),
-    (['--jobs=two'], "invalid int value: 'two'"),
+    (['--jobs', 'two'], '--jobs=two: a whole number of at least 1'),
+    (['--jobs'], 'jobs'),
     (['--index=1'], '--index and --count'),
     (['--index=3', '--count=3'], 'from 0 to count - 1'),
     (['--round=3'], "Unknown command line flag 'round'"),

@@ -14,8 +14,6 @@ from fedprox_tff.datasets import base, images, mnist_files
 from fedprox_tff.datasets.partitions import Partition
 from fedprox_tff.datasets.statistics import PAPER
 
-locate = mnist_files.locate
-
 
 def mnist(
   *, data_dir: str | None = None, data_seed: int = 0, num_clients: Annotated[int, (1, None)] = 1000

@@ -9,12 +9,14 @@ it is compressed differs from mirror to mirror.
 import gzip
 import hashlib
 import os
+import pathlib
 import socket
-import tempfile
+from collections.abc import Mapping
 
 import numpy as np
 
-from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.errors import DataError, UserError
+from fedprox_tff.machine import files
 
 VARIABLE = 'FEDPROX_DATA_DIR'
 NPZ = 'mnist.npz'
@@ -28,21 +30,23 @@ IDX_SHA256 = {
 TIMEOUT = 20.0  # seconds without a word from the server before the download is given up
 
 
-def read(data_dir: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+def read(data_dir: str | None, published: Mapping[str, str] = IDX_SHA256) -> tuple[np.ndarray, np.ndarray, str]:
   """Reads all of MNIST, downloading it to the cache if it is nowhere to be found.
 
   Args:
     data_dir: a folder to look in first, or None.
+    published: the SHA-256 that the content of each IDX file must have.
 
   Returns:
     The images, uint8 [70000, 28, 28], the training images first; their labels, uint8 [70000]; and one line on where
     they came from.
 
   Raises:
-    DataError: if `data_dir` is not a folder, a file is not the published one, or the download fails.
+    UserError: if `data_dir` is not a folder.
+    DataError: if a file is not the published one, or the download fails.
   """
-  paths = find(data_dir) or [_download(cache_dir())]
-  return *_verified(paths), f'{_place(paths)}, sha256 verified'
+  paths = find(data_dir) or [_download(cache_dir(), published)]
+  return *_verified(paths, published), f'{_place(paths)}, sha256 verified'
 
 
 def locate(data_dir: str | None) -> str | None:
@@ -58,10 +62,10 @@ def find(data_dir: str | None) -> list[str]:
     The four IDX files in the order of `IDX_SHA256`, or the one `mnist.npz`, or nothing.
 
   Raises:
-    DataError: if `data_dir` is given and is not a folder.
+    UserError: if `data_dir` is given and is not a folder: a mistake of the user's that no other data can stand in for.
   """
   if data_dir and not os.path.isdir(os.path.expanduser(data_dir)):
-    raise DataError(f'--data_dir={data_dir} is not a folder.')
+    raise UserError(f'--data_dir={data_dir} is not a folder.')
   places = [place for place in (data_dir, os.environ.get(VARIABLE), cache_dir()) if place]
   for folder in [os.path.join(os.path.expanduser(place), sub) for place in places for sub in ('', 'mnist')]:
     idx = [path for name in IDX_SHA256 for path in _spellings(folder, name)[:1]]
@@ -88,15 +92,15 @@ def _place(paths: list[str]) -> str:
   return paths[0] if len(paths) == 1 else os.path.dirname(paths[0])
 
 
-def _verified(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _verified(paths: list[str], published: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
   """Returns the images and labels in files found by `find`, once their contents have proved to be MNIST's."""
   contents = _npz_as_idx(paths[0]) if len(paths) == 1 else {path: _idx(path) for path in paths}
-  for (name, content), published in zip(contents.items(), IDX_SHA256.values(), strict=True):
+  for (name, content), known in zip(contents.items(), published.values(), strict=True):
     found = hashlib.sha256(content).hexdigest()
-    if found != published:
+    if found != known:
       raise DataError(
         f'{name} is not the published file of MNIST or is cut short: the sha256 of its content is {found}, not '
-        f'{published}. Replace or remove it.'
+        f'{known}. Replace or remove it.'
       )
   train_images, train_labels, test_images, test_labels = (np.frombuffer(c, np.uint8) for c in contents.values())
   images = np.concatenate([train_images[16:], test_images[16:]]).reshape(-1, 28, 28)  # after a header of 16 bytes
@@ -125,19 +129,17 @@ def _idx_header(array: np.ndarray) -> bytes:
   return np.array([0x0800 + array.ndim, *array.shape], '>u4').tobytes()
 
 
-def _download(folder: str) -> str:
+def _download(folder: str, published: Mapping[str, str]) -> str:
   """Downloads `mnist.npz` into `folder`, where it appears only once it is whole and verified."""
   timeout = socket.getdefaulttimeout()
   try:
     import tensorflow as tf  # imported here: it takes seconds, and only a machine's first run downloads
 
     os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-      path = os.path.join(unfinished, NPZ)
+    with files.replacing(pathlib.Path(folder, NPZ)) as unfinished:
       socket.setdefaulttimeout(TIMEOUT)  # urllib's own is to wait for ever
-      tf.keras.datasets.mnist.load_data(path=path)
-      _verified([path])
-      os.replace(path, os.path.join(folder, NPZ))
+      tf.keras.datasets.mnist.load_data(path=str(unfinished))
+      _verified([str(unfinished)], published)
   except Exception as error:  # Keras raises a bare Exception for whatever urllib met
     raise DataError(
       f'MNIST is not on this machine and could not be downloaded ({error}). Put its files in a folder and name it with '

@@ -20,16 +20,15 @@ The totals vary much with the seed: 5,200 to 31,000 examples over 30 clients in 
 """
 
 import concurrent.futures
-import os
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import psutil
 
 from fedprox_tff.core import streams
 from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
+from fedprox_tff.machine.resources import GIB, free_memory, usable_cores
 
 NUM_FEATURES = 60
 NUM_CLASSES = 10
@@ -121,7 +120,7 @@ def _draw_law(rng: np.random.Generator, alpha: float, beta: float) -> _Law:
 def _in_threads(generate: Callable[[range], None], num_clients: int) -> None:
   """Calls `generate` with all clients, chunk by chunk, on all cores: numpy lets go of Python's lock while it draws."""
   chunks = [range(start, min(start + _CHUNK, num_clients)) for start in range(0, num_clients, _CHUNK)]
-  threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+  threads = min(usable_cores(), _MAX_THREADS)
   with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix='synthetic') as pool:
     for _ in pool.map(generate, chunks):
       pass  # what a thread raised is raised here
@@ -129,9 +128,9 @@ def _in_threads(generate: Callable[[range], None], num_clients: int) -> None:
 
 def _require_memory(num_clients: int) -> None:
   """Refuses so many clients that the system would kill the process for their examples."""
-  needed, available = num_clients * CLIENT_BYTES, psutil.virtual_memory().available
+  needed, available = num_clients * CLIENT_BYTES, free_memory()
   if needed > available:
     raise DataError(
-      f'--num_clients={num_clients}: their examples take about {needed / 2**30:,.1f} GiB of memory; '
-      f'{available / 2**30:,.1f} GiB are free, enough for {available // CLIENT_BYTES:,} clients.'
+      f'--num_clients={num_clients}: their examples take about {needed / GIB:,.1f} GiB of memory; '
+      f'{available / GIB:,.1f} GiB are free, enough for {available // CLIENT_BYTES:,.0f} clients.'
     )

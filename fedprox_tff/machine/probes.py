@@ -13,7 +13,7 @@ import tempfile
 import time
 from typing import IO, NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NO_ANSWER = 'no answer'
 
 GPUS = """
@@ -35,8 +35,8 @@ with runtimes.use({runtime!r}):
 """
 
 MNIST = """
-from fedprox_tff.datasets import mnist
-print(mnist.locate({data_dir!r}) or '')
+from fedprox_tff.datasets import mnist_files
+print(mnist_files.locate({data_dir!r}) or '')
 """
 
 

@@ -13,7 +13,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
-INTERRUPTED = 130
+from fedprox_tff.machine.console import INTERRUPTED
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -20,6 +20,7 @@ import tempfile
 import threading
 from typing import Literal
 
+from fedprox_tff.machine import files
 from fedprox_tff.machine.processes import node, start_of
 
 HEARTBEAT_SECONDS = 5.0
@@ -95,7 +96,10 @@ class Claims:
 
     A cell whose owners died `ATTEMPTS` times since this sweep began, as they do when memory runs out, fails here.
     """
-    record = self.records().get(cell)
+    return self.take(cell, self.records().get(cell))
+
+  def take(self, cell: str, record: Record | None) -> 'Claim | None':
+    """Claims a cell whose newest record is known, as far as it still is the newest; see `acquire`."""
     if self.is_held(record) or self.has_failed(record):
       return None
     died = record is not None and record.state == 'running' and record.modified >= self.since
@@ -173,9 +177,7 @@ class Claim:
 
   def _leave(self, state: State, reason: str) -> None:
     self._stop()
-    temporary = self._path.with_name(f'.{self._path.name}')
-    temporary.write_text(to_json(dataclasses.replace(self._record, state=state, reason=reason)))
-    temporary.rename(self._path)
+    files.write_text(self._path, to_json(dataclasses.replace(self._record, state=state, reason=reason)))
 
   def _stop(self) -> None:
     self._end.set()

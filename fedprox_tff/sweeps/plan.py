@@ -14,6 +14,7 @@ from fedprox_tff.sweeps.claims import Claims, Record
 from fedprox_tff.sweeps.grids import Grid
 from fedprox_tff.sweeps.search import Choice, Trial
 from fedprox_tff.sweeps.status import Status
+from fedprox_tff.training import run_folder
 
 
 class Plan:
@@ -61,7 +62,7 @@ class Plan:
       ended = [search.choose(trial, _folder_if_done) for trial in grid.trials]
       ended = [choice for choice in ended if choice]
       if ended:
-        paths.append(pathlib.Path(ended[0].trial.candidates[0].results_dir) / f'{grid.name}-choices.csv')
+        paths.append(run_folder.results_folder(ended[0].trial.candidates[0]) / f'{grid.name}-choices.csv')
         search.write(paths[-1], ended)
     return paths
 
@@ -84,7 +85,7 @@ class Plan:
     """Makes the choices that can be made; returns whether there are any."""
     done = {config.name for config in self._done}
     ready = [trial for trial in self._open() if all(config.name in done for config in trial.candidates)]
-    choices = [choice for trial in ready if (choice := search.choose(trial, status.folder))]
+    choices = [choice for trial in ready if (choice := search.choose(trial, run_folder.folder))]
     self.choices += choices
     if choices:
       self._arrange()
@@ -97,4 +98,4 @@ class Plan:
 
 
 def _folder_if_done(config: Config) -> pathlib.Path | None:
-  return status.folder(config) if status.is_done(config) else None
+  return run_folder.folder(config) if run_folder.is_done(config) else None

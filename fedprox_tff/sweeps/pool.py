@@ -11,25 +11,30 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import psutil
-
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.machine import files
 from fedprox_tff.machine.processes import node
+from fedprox_tff.machine.resources import GIB
 from fedprox_tff.sweeps.claims import Claims, Record
 
-_GIB = 2**30
-_PROCESS_BYTES = 1.5 * _GIB  # of one process with TensorFlow, TFF and MNIST after some dozens of cells
-_SYSTEM_BYTES = 1.0 * _GIB
+_PROCESS_BYTES = 1.5 * GIB  # of one process with TensorFlow, TFF and MNIST after some dozens of cells
+_SYSTEM_BYTES = 1.0 * GIB
 _BARREN = 3  # processes that ended without having claimed a cell, one after another: another one would, too
 
 
-def default_jobs(configs: Sequence[Config]) -> int:
-  """Returns how many processes this machine bears: one for each core, as memory allows; one if they share a GPU."""
+def default_jobs(configs: Sequence[Config], *, cores: int, memory: float) -> int:
+  """Returns how many processes a machine bears: one for each core, as memory allows; one if they share a GPU.
+
+  Args:
+    configs: The cells.
+    cores: The cores that may be used.
+    memory: The bytes that are free.
+  """
   if any(config.device == 'gpu' for config in configs):
     return 1
-  fit = int((_memory_bytes() - _SYSTEM_BYTES) / _PROCESS_BYTES)
-  return max(1, min(len(os.sched_getaffinity(0)), fit, len(configs)))
+  fit = int((memory - _SYSTEM_BYTES) / _PROCESS_BYTES)
+  return max(1, min(cores, fit, len(configs)))
 
 
 class Pool:
@@ -50,9 +55,7 @@ class Pool:
       **{'pid': os.getpid(), 'command': sys.orig_argv, 'claims': str(self._claims.folder), 'since': self._claims.since},
       'cells': [config.record() for config in configs],
     }
-    temporary = self._session.with_suffix('.new')
-    temporary.write_text(json.dumps(session))
-    temporary.rename(self._session)  # none of them reads half of it
+    files.write_text(self._session, json.dumps(session))
 
   def tend(self, records: Mapping[str, Record], num_free: int) -> None:
     """Buries the processes that ended and starts those that are needed.
@@ -115,14 +118,3 @@ class Pool:
   def _last_words(self, number: int) -> str:
     lines = self._log(number).read_text(errors='replace').strip().splitlines() or ['nothing']
     return f'{lines[-1]} ({self._log(number)})'
-
-
-def _memory_bytes() -> float:
-  """Returns the memory that is free for this process: the machine's, or what its control groups leave of it."""
-  free = float(psutil.virtual_memory().available)
-  with contextlib.suppress(OSError, IndexError):
-    path = pathlib.Path('/sys/fs/cgroup') / pathlib.Path('/proc/self/cgroup').read_text().split('::')[1].strip()[1:]
-    for group in (path, *path.parents):
-      with contextlib.suppress(OSError, ValueError):  # "max": no limit
-        free = min(free, float((group / 'memory.max').read_text()))
-  return free

@@ -5,12 +5,13 @@ import collections
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from fedprox_tff.machine.console import say
 from fedprox_tff.sweeps.search import Choice
 from fedprox_tff.sweeps.status import Status
+from fedprox_tff.training.run_folder import log_path
 
 _PLAIN_LINES = 20  # about so many over a whole sweep
 _WINDOW_SECONDS = 120.0  # of the recent past that the speed is measured in
@@ -19,8 +20,8 @@ _WINDOW_SECONDS = 120.0  # of the recent past that the speed is measured in
 class Report:
   """Reports the progress of all cells together."""
 
-  def __init__(self, stream: TextIO | None = None):
-    self._stream = stream or sys.stdout
+  def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
+    self._stream, self._clock = stream or sys.stdout, clock
     self._live = self._stream.isatty()
     self._samples: collections.deque[tuple[float, int]] = collections.deque()
     self._last_step: tuple[int, int] | None = None
@@ -45,7 +46,7 @@ class Report:
     say(stream=self._stream)
 
   def _sample(self, rounds: int) -> None:
-    now = time.monotonic()
+    now = self._clock()
     if all(sampled == rounds for _, sampled in self._samples):
       self._samples.clear()  # nothing moves while the processes import TensorFlow
     while self._samples and now - self._samples[0][0] > _WINDOW_SECONDS:
@@ -82,5 +83,5 @@ def table(statuses: Sequence[Status], choices: Sequence[Choice] = ()) -> Iterato
     rounds = f'{status.rounds}/{status.config.rounds}'
     yield f'{status.state:7}  {rounds:>{width}}  {status.config.name}'
     if status.state == 'failed':
-      log = status.log_path(status.config)
+      log = log_path(status.config)
       yield f'{"":7}  {"":{width}}  {status.reason}' + (f' ({log})' if log.exists() else '')

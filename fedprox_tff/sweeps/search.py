@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
+from fedprox_tff.training.run_folder import read_rows
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
 _EVALUATION = ('test/accuracy', 'test/loss', 'train/accuracy', 'train/loss')
@@ -138,11 +140,9 @@ def choose(trial: Trial, find: Callable[[Config], pathlib.Path | None]) -> Choic
 
 def criterion(config: Config, folder: pathlib.Path) -> float:
   """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
-  with (folder / 'metrics.csv').open(newline='') as file:
-    rows = [{key: float(row[key]) for key in ('round_num', *_EVALUATION)} for row in csv.DictReader(file)]
   losses = [
     row['train/loss']
-    for row in rows
+    for row in read_rows(folder)
     if row['round_num'] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
   ][-LAST:]
   mean = sum(losses) / len(losses)
@@ -152,8 +152,7 @@ def criterion(config: Config, folder: pathlib.Path) -> float:
 def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
   """Writes the choices of a grid as CSV, a row for each value that was tried, at once or not at all."""
   points = list(dict.fromkeys(key for choice in choices for key in choice.trial.point))
-  temporary = path.with_name(f'.{path.name}')
-  with temporary.open('w', newline='') as file:
+  with files.replacing(path) as unfinished, unfinished.open('w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['curve', *points, 'flag', 'value', 'train/loss', 'chosen'])
     for choice in choices:
@@ -161,7 +160,6 @@ def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
       for value, loss in zip(trial.values, choice.losses, strict=True):
         point = [trial.point.get(key) for key in points]
         writer.writerow([trial.curve, *point, trial.flag, value, loss, int(value == choice.value)])
-  temporary.rename(path)
 
 
 def _loss(loss: float) -> str:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of a sweep without TensorFlow: what is done of them, what they share, and their data.
+"""How far the cells of a sweep are, and what they share, without TensorFlow.
 
 Whether a cell is done is read from its results alone, so that a run made by `fedprox_tff.run` counts as well.
 """
 
-import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,8 +11,7 @@ from typing import Any, Literal, NamedTuple
 from fedprox_tff.config.record import Config
 from fedprox_tff.sweeps.claims import Claims, Record
 from fedprox_tff.training import data
-
-_TAIL_BYTES = 1 << 16  # holds many rows
+from fedprox_tff.training.run_folder import is_done, results_folder, rounds_done
 
 
 class Status(NamedTuple):
@@ -26,45 +23,9 @@ class Status(NamedTuple):
   reason: str = ''  # of a failure
 
 
-def folder(config: Config) -> pathlib.Path:
-  """Returns where a cell's results are."""
-  return pathlib.Path(config.results_dir) / config.name
-
-
-def log_path(config: Config) -> pathlib.Path:
-  """Returns the file with what a cell said."""
-  return folder(config) / 'log.txt'
-
-
 def claims_folder(config: Config) -> pathlib.Path:
   """Returns where the claims of all cells with these results are."""
-  return pathlib.Path(config.results_dir) / '.claims'
-
-
-def rounds_done(config: Config) -> int:
-  """Returns how many rounds a cell has done."""
-  return rounds_in(folder(config))
-
-
-def rounds_in(path: pathlib.Path) -> int:
-  """Returns the round of a run's last whole row, 0 if there is none; a process may be writing right now."""
-  try:
-    with (path / 'metrics.csv').open('rb') as file:
-      file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-      tail = file.read()
-    return int(tail[: tail.rfind(b'\n')].rpartition(b'\n')[2].partition(b',')[0])
-  except (OSError, ValueError):  # ValueError: the header alone
-    return 0
-
-
-def is_done(config: Config) -> bool:
-  """Returns whether the folder holds all rounds of this very config."""
-  if rounds_done(config) < config.rounds:
-    return False
-  try:
-    return not config.differences(json.loads((folder(config) / 'config.json').read_text())['config'])
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    return False
+  return results_folder(config) / '.claims'
 
 
 def look(configs: Iterable[Config], claims: Claims, records: Mapping[str, Record], done: set[Config]) -> list[Status]:

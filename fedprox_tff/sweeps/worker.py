@@ -20,11 +20,12 @@ from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claim, Claims
+from fedprox_tff.training import run_folder
 from fedprox_tff.training.progress import Progress
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 _PR_SET_PDEATHSIG = 1
 
 
@@ -85,8 +86,8 @@ def _take(configs: Sequence[Config], claims: Claims, recent: Config | None) -> t
   mine = recent and status.group(recent)
   free = [c for c in configs if c.name not in held and not claims.has_failed(records.get(c.name))]
   for config in sorted(free, key=lambda c: (status.group(c) != mine, status.group(c) in busy)):  # stable
-    claim = None if status.is_done(config) else claims.acquire(config.name)
-    if claim and not status.is_done(config):  # it may have been finished since
+    claim = None if run_folder.is_done(config) else claims.acquire(config.name)
+    if claim and not run_folder.is_done(config):  # it may have been finished since
       return config, claim
     if claim:
       claim.finish()
@@ -113,7 +114,7 @@ def _run_logged(config: Config, claim: Claim, session: Any, stop: Stop, log: Tex
     with session.open(config) as run, Progress(config.rounds, log, after_round=check) as progress:
       run.train(progress)
   except _InterruptedCellError:
-    if status.is_done(config):  # that was its last round
+    if run_folder.is_done(config):  # that was its last round
       claim.finish()
       return DONE
     log.write('left to another process\n' if claim.is_lost else 'interrupted; the same sweep goes on here\n')
@@ -138,7 +139,7 @@ def _line(error: Exception) -> str:
 @contextlib.contextmanager
 def _output_to(config: Config) -> Iterator[TextIO]:
   """Sends what this process writes to the cell's log for a while, also what C++ writes when it aborts."""
-  path = status.log_path(config)
+  path = run_folder.log_path(config)
   path.parent.mkdir(parents=True, exist_ok=True)
   streams = (sys.stdout, sys.stderr)
   with path.open('a', buffering=1) as log:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedprox_tff.machine import files
+
 PLACES = ('memory', 'disk')
 
 
@@ -143,8 +145,7 @@ class ClientStates:
       if (client, last_round) not in self._saved and not (newer and last_round > newest):
         path.unlink(missing_ok=True)
     if not newer:
-      for half_written in self._folder.glob('*.tmp'):
-        half_written.unlink(missing_ok=True)
+      files.remove_unfinished(self._folder)
 
   def forget_before(self, round_num: int) -> None:
     """Removes the states on disk that only rounds before this one need, and no saved one."""
@@ -182,15 +183,9 @@ def _read(path: pathlib.Path, mmap_mode: str | None = None) -> np.ndarray:
 def _write(path: pathlib.Path, array: np.ndarray) -> None:
   """Writes an array, whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_suffix('.tmp')
-  try:
-    with temporary.open('wb') as file:
-      np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-      file.write(array.data)  # not `np.save`, which does not say why it could not write
-    temporary.rename(path)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise OSError(error.errno, error.strerror, str(path)) from None
+  with files.replacing(path) as unfinished, unfinished.open('wb') as file:
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.data)  # not `np.save`, which does not say why it could not write
 
 
 def _leaves(state: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP
 from fedprox_tff.training import rows
 from fedprox_tff.training.builder import Experiment
+from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates, Snapshot
 from fedprox_tff.training.cohort import Participant
 from fedprox_tff.training.participation import ClientExamples, client_examples, draw_cohort, payload_of
@@ -36,10 +37,11 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
   rounds = Rounds(experiment.process, runtime)
   with (
     client_examples(experiment, runtime) as data,
-    RoundWriter(config, experiment, runtime, folder, progress) as writer,
+    Checkpoints(folder) as checkpoints,
+    RoundWriter(config, experiment, runtime, folder, checkpoints=checkpoints, progress=progress) as writer,
   ):
     states = _client_states(config, experiment, folder)
-    state, round_num = folder.load(experiment.initial_state, states)
+    state, round_num = checkpoints.load(experiment.initial_state, states)
     kept = _snapshot(states)
     if state is None:
       state = experiment.initial_state

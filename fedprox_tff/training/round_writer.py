@@ -22,9 +22,11 @@ from fedprox_tff.federated.evaluation.global_model import Evaluation
 from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation
 from fedprox_tff.federated.runtimes.runtime import Runtime
 from fedprox_tff.training.builder import Experiment
+from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import Snapshot
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import RunFolder
+from fedprox_tff.training.tensorboard import TensorBoard
 
 _MOST_BEHIND = 4  # rounds: the evaluation of one takes as long as the training of three
 
@@ -35,9 +37,19 @@ class RoundWriter:
   When it is left, however that happens, the state of the last written round is saved.
   """
 
-  def __init__(self, config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress):
+  def __init__(
+    self,
+    config: Config,
+    experiment: Experiment,
+    runtime: Runtime,
+    folder: RunFolder,
+    *,
+    checkpoints: Checkpoints,
+    progress: Progress,
+  ):
     self._config, self._experiment, self._runtime = config, experiment, runtime
-    self._folder, self._progress = folder, progress
+    self._folder, self._checkpoints, self._progress = folder, checkpoints, progress
+    self._tensorboard = TensorBoard(folder.path / 'tensorboard')
     self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='round_writer')
     self._waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     self._has_failed = False  # nothing is written after a round that could not be
@@ -48,13 +60,14 @@ class RoundWriter:
     return self
 
   def __exit__(self, error_type: type | None, *_) -> None:
-    try:
-      if error_type is None:
-        self._finish()
-    finally:
-      self._thread.shutdown()
-      if self._newest is not None:
-        self._folder.save(*self._newest)
+    with self._tensorboard:
+      try:
+        if error_type is None:
+          self._finish()
+      finally:
+        self._thread.shutdown()
+        if self._newest is not None:
+          self._save(*self._newest)
 
   def resume(self, state: Any, round_num: int, client_states: Snapshot | None) -> None:
     """Takes up a run whose rounds up to `round_num` an earlier process has written."""
@@ -103,14 +116,19 @@ class RoundWriter:
       row = {**row, **self._evaluate(weights, round_num, client_states)}
     row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
     row['memory/worker_mb'] = self._runtime.worker_memory_mb()
-    self._folder.release(row, round_num)
+    self._folder.append(row, round_num)
+    self._tensorboard.write(row, round_num)
     self._losses.append(row['train/loss'])
     self._newest = (state, round_num, client_states)
     if round_num and round_num % self._config.rounds_per_checkpoint == 0:
-      self._folder.save(state, round_num, client_states)
-    self._folder.forget_before(round_num)
+      self._save(state, round_num, client_states)
+    self._checkpoints.forget_before(round_num)
     self._progress.on_row(round_num, row)
     self._has_failed = False
+
+  def _save(self, state: Any, round_num: int, client_states: Snapshot | None) -> None:
+    self._tensorboard.flush()  # first: a run that goes on from this state writes the later rounds only
+    self._checkpoints.save(state, round_num, client_states)
 
   def _evaluate(self, weights: Weights | None, round_num: int, client_states: Snapshot | None) -> dict[str, float]:
     """Returns what is measured at the global weights and clients' own, NaN where it is not due, and what it took."""

@@ -1,45 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder: what made it, one row a round, and how to go on with it.
+"""A run's folder: what made it, one row a round, and how far it is.
 
     config.json    every value, package versions, source revision, command line, where the data came from
     metrics.csv    one row for each round from 0, before training; the same columns in all
     tensorboard/   the same values
     checkpoints/   the newest states of the process
-    client_states/ what clients keep in those rounds, of methods whose clients keep something
+    client_states/ one file per client that has taken part, for methods with client state such as SCAFFOLD
+    log.txt        what a sweep's process said while it worked on the run
 
-The rows are exactly-once: a run killed at any moment and started again rewrites those after its checkpoint. Checkpoints
-are written by `tff.program`'s manager; its manager of CSV files takes 4 ms a row, as long as half a round.
+The rows are exactly-once: a run that was killed at any moment and is started again rewrites those after its checkpoint.
+Nothing here needs TensorFlow; `tensorboard` and `checkpoints` do.
 """
 
-import asyncio
 import contextlib
 import csv
 import fcntl
 import importlib.metadata
+import io
 import json
-import logging
 import math
+import os
 import pathlib
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-import tensorflow_federated as tff
-
 import fedprox_tff
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
-from fedprox_tff.training.client_states import ClientStates, Snapshot
+from fedprox_tff.machine import files
 
-_PREFIX = 'round_'
 _PACKAGES = ('tensorflow', 'tensorflow-federated', 'numpy', 'jax', 'jaxlib')
+_TAIL_BYTES = 1 << 16  # holds many rows
 
 
 class RunFolder:
@@ -48,21 +43,16 @@ class RunFolder:
   def __init__(self, path: pathlib.Path):
     self.path = path
     self.metrics_path = path / 'metrics.csv'
-    self._loop = asyncio.Runner()
-    self._client_states: ClientStates | None = None
     self._has_columns = False  # those of this version
-    _cut_torn_row(self.metrics_path)
-    self._tensorboard = tf.summary.create_file_writer(str(path / 'tensorboard'))
-    self._write_scalars = tf.function(self._write_scalars_eagerly)  # one call a row, where TFF's manager makes twenty
-    checkpoints = path / 'checkpoints'
-    for half_saved in checkpoints.glob(f'{_PREFIX}*_temp*'):
-      shutil.rmtree(half_saved)
-    self._checkpoints = tff.program.FileProgramStateManager(
-      str(checkpoints), prefix=_PREFIX, keep_total=2, keep_first=False
-    )
+    files.remove_unfinished(path)
+    self._cut_torn_row()
 
-  def release(self, row: Mapping[str, float], round_num: int) -> None:
-    """Writes the row of `round_num`, the one after the newest."""
+  def append(self, row: Mapping[str, float], round_num: int) -> None:
+    """Writes the row of `round_num`, the one after the newest.
+
+    Raises:
+      OSError: If it cannot be written.
+    """
     names = sorted(row)
     self._add_columns(names)
     with self.metrics_path.open('a', newline='') as file:
@@ -70,122 +60,48 @@ class RunFolder:
       if not file.tell():
         writer.writerow(['round_num', *names])
       writer.writerow([round_num, *(row[name] for name in names)])
-    self._write_scalars(
-      tuple(names), tf.constant([row[name] for name in names], tf.float32), tf.constant(round_num, tf.int64)
-    )
 
-  def _add_columns(self, names: Sequence[str]) -> None:
-    """Gives rows of an earlier version the columns that came later, NaN."""
-    if self._has_columns:
-      return
-    self._has_columns = True
-    columns, rows = ['round_num', *names], self._rows_as_text()
-    if rows and list(rows[0]) != columns:
-      temporary = self.metrics_path.with_suffix('.tmp')
-      with temporary.open('w', newline='') as file:
-        writer = csv.DictWriter(file, columns, restval=math.nan, extrasaction='ignore', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-      temporary.rename(self.metrics_path)
+  def rows(self) -> list[dict[str, float]]:
+    """Returns all rows, as numbers."""
+    return read_rows(self.path)
 
-  def _write_scalars_eagerly(self, names: tuple[str, ...], values: tf.Tensor, step: tf.Tensor) -> None:
-    with self._tensorboard.as_default(step):
-      for name, value in zip(names, tf.unstack(values), strict=True):
-        tf.summary.scalar(name, value)
+  def has_rows_to(self, round_num: int) -> bool:
+    """Returns whether the rows of all rounds up to this one are there."""
+    return [row['round_num'] for row in self.rows()][: round_num + 1] == list(range(round_num + 1))
 
-  def save(self, state: Any, round_num: int, client_states: Snapshot | None = None) -> None:
-    """Saves the state after `round_num`, unless it is saved already, and what clients keep then.
-
-    Raises:
-      OSError: If it cannot be written.
-    """
-    if client_states is not None:
-      self._client_states.save(client_states, round_num)
-    try:
-      with contextlib.suppress(tff.program.ProgramStateExistsError):
-        self._loop.run(self._checkpoints.save(state, round_num))
-    except tf.errors.OpError as error:  # TensorFlow's way to say that a disk is full
-      reason = re.sub(r'\{\{.*?\}\}|\[Op:.*?\]', '', error.message).strip()
-      raise OSError(f'the state of round {round_num} cannot be saved: {reason}') from error
-    if client_states is not None:
-      self._client_states.keep(self._saved_rounds())
-
-  def forget_before(self, round_num: int) -> None:
-    """Removes what clients kept in rounds before `round_num`, unless it is saved: none of them will be saved now."""
-    if self._client_states is not None:
-      self._client_states.forget_before(round_num)
-
-  def load(self, structure: Any, client_states: ClientStates | None = None) -> tuple[Any, int]:
-    """Returns the newest state and its round, or `(None, 0)`, and removes the rows that come after.
-
-    Args:
-      structure: A state of the same structure.
-      client_states: What clients keep, for methods that have it: it takes up the states of that round, and is what
-        `save` saves.
-    """
-    self._client_states = client_states
-    state, round_num = self._newest(structure)
-    self._cut_rows(0 if state is None else round_num + 1)
-    if client_states is not None:
-      client_states.keep(self._saved_rounds(), newer=False)
-    return state, round_num
-
-  def _saved_rounds(self) -> list[int]:
-    return self._loop.run(self._checkpoints.get_versions()) or []
-
-  def _newest(self, structure: Any) -> tuple[Any, int]:
-    for round_num in sorted(self._saved_rounds(), reverse=True):
-      state = self._load(round_num, structure) if self._has_rows_to(round_num) else None
-      if state is not None:
-        return state, round_num
-      self._remove(round_num)  # its rows are gone, or it cannot be read: its place must be free
-    return None, 0
-
-  def _load(self, round_num: int, structure: Any) -> Any:
-    """Returns a saved state, None if the file is damaged."""
-    try:
-      state = self._loop.run(self._checkpoints.load(round_num, structure))
-      if _shapes(state) != _shapes(structure):
-        raise ValueError(f'its shapes are {_shapes(state)}, not {_shapes(structure)}.')
-      if self._client_states is not None:
-        self._client_states.load(round_num)
-      return state
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-      logging.warning('The state of round %d cannot be read and is passed over: %s', round_num, error)
-      return None
-
-  def _remove(self, round_num: int) -> None:
-    shutil.rmtree(self.path / 'checkpoints' / f'{_PREFIX}{round_num}')
-
-  def _cut_rows(self, count: int) -> None:
-    """Keeps the first `count` rows."""
+  def keep_rows(self, count: int) -> None:
+    """Keeps the first `count` rows and removes the others."""
     if not self.metrics_path.exists():
       return
     lines = self.metrics_path.read_bytes().splitlines(keepends=True)
     if count == 0:
       self.metrics_path.unlink()
     elif len(lines) > count + 1:
-      temporary = self.metrics_path.with_suffix('.tmp')
-      temporary.write_bytes(b''.join(lines[: count + 1]))
-      temporary.rename(self.metrics_path)
+      files.write_bytes(self.metrics_path, b''.join(lines[: count + 1]))
 
-  def rows(self) -> list[dict[str, float]]:
-    """Returns all rows, as numbers."""
-    return [{key: float(value) for key, value in row.items()} for row in self._rows_as_text()]
+  def _add_columns(self, names: Sequence[str]) -> None:
+    """Gives rows of an earlier version the columns that came later, NaN."""
+    if self._has_columns:
+      return
+    self._has_columns = True
+    columns, rows = ['round_num', *names], _rows_as_text(self.path)
+    if rows and list(rows[0]) != columns:
+      text = io.StringIO(newline='')
+      writer = csv.DictWriter(text, columns, restval=math.nan, extrasaction='ignore', lineterminator='\n')
+      writer.writeheader()
+      writer.writerows(rows)
+      files.write_text(self.metrics_path, text.getvalue())
 
-  def _rows_as_text(self) -> list[dict[str, str]]:
+  def _cut_torn_row(self) -> None:
+    """Removes a last line that a kill left without its end."""
     if not self.metrics_path.exists():
-      return []
-    with self.metrics_path.open(newline='') as file:
-      return list(csv.DictReader(file))
-
-  def close(self) -> None:
-    """Lets go of the files."""
-    self._tensorboard.close()
-    self._loop.close()
-
-  def _has_rows_to(self, round_num: int) -> bool:
-    return [row['round_num'] for row in self.rows()][: round_num + 1] == list(range(round_num + 1))
+      return
+    content = self.metrics_path.read_bytes()
+    whole = content[: content.rfind(b'\n') + 1]
+    if not whole:
+      self.metrics_path.unlink()
+    elif whole != content:
+      files.write_bytes(self.metrics_path, whole)
 
 
 @contextlib.contextmanager
@@ -195,12 +111,57 @@ def open_run(config: Config, dataset: FederatedDataset) -> Iterator[RunFolder]:
   Raises:
     UserError: If the folder holds a run of another config or other data, or another process works in it.
   """
-  path = pathlib.Path(config.results_dir) / config.name
+  path = folder(config)
   path.mkdir(parents=True, exist_ok=True)
   with _lock(path):
     _check_or_write_config(path / 'config.json', config, dataset)
-    with contextlib.closing(RunFolder(path)) as folder:
-      yield folder
+    yield RunFolder(path)
+
+
+def results_folder(config: Config) -> pathlib.Path:
+  """Returns the folder that holds this run's folder and those of others."""
+  return pathlib.Path(config.results_dir).expanduser()
+
+
+def folder(config: Config) -> pathlib.Path:
+  """Returns where a run's results are."""
+  return results_folder(config) / config.name
+
+
+def log_path(config: Config) -> pathlib.Path:
+  """Returns the file with what a sweep's process said while it worked on a run."""
+  return folder(config) / 'log.txt'
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, float]]:
+  """Returns all rows in a run's folder, as numbers; none if there is no file of them."""
+  return [{key: float(value) for key, value in row.items()} for row in _rows_as_text(path)]
+
+
+def rounds_done(config: Config) -> int:
+  """Returns how many rounds of a run are done."""
+  return rounds_in(folder(config))
+
+
+def rounds_in(path: pathlib.Path) -> int:
+  """Returns the round of the last whole row in a folder, 0 if there is none; a process may be writing right now."""
+  try:
+    with (path / 'metrics.csv').open('rb') as file:
+      file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+      tail = file.read()
+    return int(tail[: tail.rfind(b'\n')].rpartition(b'\n')[2].partition(b',')[0])
+  except (OSError, ValueError):  # ValueError: the header alone
+    return 0
+
+
+def is_done(config: Config) -> bool:
+  """Returns whether the folder holds all rounds of this very config."""
+  if rounds_done(config) < config.rounds:
+    return False
+  try:
+    return not config.differences(json.loads((folder(config) / 'config.json').read_text())['config'])
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    return False
 
 
 @contextlib.contextmanager
@@ -247,19 +208,12 @@ def _check_or_write_config(path: pathlib.Path, config: Config, dataset: Federate
 
 
 def _write(path: pathlib.Path, record: Mapping[str, Any]) -> None:
-  temporary = path.with_suffix('.tmp')
-  temporary.write_text(json.dumps(record, indent=2) + '\n')
-  temporary.rename(path)
-
-
-def _shapes(state: Any) -> list[tuple[int, ...]]:
-  """Returns the shapes of a state's numbers, which another version of a model may have laid out otherwise."""
-  return [np.shape(leaf) for leaf in tf.nest.flatten(state)]
+  files.write_text(path, json.dumps(record, indent=2) + '\n')
 
 
 def _revision() -> str:
   """Returns the source's commit, with '-dirty' after it if the package's files differ, or 'unknown' without git."""
-  package = pathlib.Path(__file__).parent
+  package = pathlib.Path(fedprox_tff.__file__).parent
   try:
     commit, changes = (
       subprocess.run(['git', '-C', str(package), *command], capture_output=True, text=True, check=True).stdout.strip()
@@ -270,13 +224,9 @@ def _revision() -> str:
   return f'{commit}-dirty' if changes else commit
 
 
-def _cut_torn_row(path: pathlib.Path) -> None:
-  """Removes a last line that a kill left without its end."""
-  if path.exists():
-    content = path.read_bytes()
-    whole = content[: content.rfind(b'\n') + 1]
-    if whole:
-      if whole != content:
-        path.write_bytes(whole)
-    else:
-      path.unlink()
+def _rows_as_text(path: pathlib.Path) -> list[dict[str, str]]:
+  metrics = path / 'metrics.csv'
+  if not metrics.exists():
+    return []
+  with metrics.open(newline='') as file:
+    return list(csv.DictReader(file))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real files are too large for here: a tiny MNIST of ten images has its checksums set in their place."""
+"""The real files are too large for here: a tiny MNIST of ten images stands in for them, with checksums of its own."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ import types
 import numpy as np
 import pytest
 
-from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.errors import DataError, UserError
 from fedprox_tff.datasets import mnist_files
 
 RNG = np.random.default_rng(0)
@@ -23,13 +23,8 @@ CONTENTS = {
   't10k-images-idx3-ubyte': struct.pack('>4i', 2051, 3, 28, 28) + X_TEST.tobytes(),
   't10k-labels-idx1-ubyte': struct.pack('>2i', 2049, 3) + Y_TEST.tobytes(),
 }
+SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
 ARRAYS = {'x_train': X_TRAIN, 'y_train': Y_TRAIN, 'x_test': X_TEST, 'y_test': Y_TEST}
-
-
-@pytest.fixture(autouse=True)
-def tiny_mnist(monkeypatch):
-  sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
-  monkeypatch.setattr(mnist_files, 'IDX_SHA256', sha256)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +50,11 @@ def keras(monkeypatch):
   return serve
 
 
+def write_npz(path, arrays=ARRAYS):
+  with open(path, 'wb') as file:  # numpy would add an ending to a path
+    np.savez(file, **arrays)
+
+
 def write_idx(folder, rename=lambda name: name):
   folder.mkdir(exist_ok=True)
   for name, content in CONTENTS.items():
@@ -70,7 +70,7 @@ def assert_is_mnist(images, labels):
 
 def refused(folder, match):
   with pytest.raises(DataError, match=match) as error:
-    mnist_files.read(str(folder))
+    mnist_files.read(str(folder), SHA256)
   assert '\n' not in str(error.value)
 
 
@@ -78,14 +78,14 @@ def refused(folder, match):
 @pytest.mark.parametrize('infix', ['-idx', '.idx'])
 def test_reads_idx_files_in_all_their_spellings(places, end, infix):
   write_idx(places[0], lambda name: name.replace('-idx', infix) + end)
-  images, labels, source = mnist_files.read(str(places[0]))
+  images, labels, source = mnist_files.read(str(places[0]), SHA256)
   assert_is_mnist(images, labels)
   assert source == f'{places[0]}, sha256 verified'
 
 
 def test_reads_the_npz_of_keras(places):
   np.savez(places[0] / 'mnist.npz', **ARRAYS)
-  images, labels, source = mnist_files.read(str(places[0]))
+  images, labels, source = mnist_files.read(str(places[0]), SHA256)
   assert_is_mnist(images, labels)
   assert source == f'{places[0]}/mnist.npz, sha256 verified'
 
@@ -115,7 +115,9 @@ def test_an_incomplete_set_is_passed_over(places):
 
 def test_a_data_dir_that_is_not_there_is_refused(places):
   write_idx(places[1])
-  refused(places[0] / 'nowhere', '--data_dir=.*nowhere is not a folder')
+  with pytest.raises(UserError, match=r'--data_dir=.*nowhere is not a folder') as error:
+    mnist_files.read(str(places[0] / 'nowhere'))
+  assert not isinstance(error.value, DataError)  # which --fallback_dataset would swallow
 
 
 @pytest.mark.parametrize('name', CONTENTS)
@@ -177,9 +179,9 @@ def test_an_npz_of_other_arrays_is_refused(places, arrays, message):
 
 def test_downloads_to_the_cache_once(places, keras):
   calls = []
-  keras(lambda path: (calls.append(path), np.savez(path, **ARRAYS)))
+  keras(lambda path: (calls.append(path), write_npz(path)))
   for _ in range(2):
-    images, labels, source = mnist_files.read(str(places[0]))
+    images, labels, source = mnist_files.read(str(places[0]), SHA256)
     assert_is_mnist(images, labels)
     assert source == f'{places[2]}/mnist.npz, sha256 verified'
   assert len(calls) == 1
@@ -197,7 +199,7 @@ def test_without_a_network_the_ways_out_are_named(places, keras):
 
   keras(load_data)
   with pytest.raises(DataError) as error:
-    mnist_files.read(None)
+    mnist_files.read(None, SHA256)
   for part in ('URL fetch failure', '--data_dir', '$FEDPROX_DATA_DIR', '--dataset=digits'):
     assert part in str(error.value)
   assert list(places[2].iterdir()) == []
@@ -206,6 +208,6 @@ def test_without_a_network_the_ways_out_are_named(places, keras):
 
 
 def test_a_download_of_something_else_is_not_kept(places, keras):
-  keras(lambda path: np.savez(path, **ARRAYS | {'x_test': X_TEST[::-1]}))
+  keras(lambda path: write_npz(path, ARRAYS | {'x_test': X_TEST[::-1]}))
   refused(places[0], 'x_test, is not the published file of MNIST')
   assert list(places[2].iterdir()) == []

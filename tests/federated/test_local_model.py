@@ -140,7 +140,7 @@ def test_without_responsibilities_a_mixture_has_its_own_loss():
 
 @pytest.mark.parametrize('q', [None, 1.0])
 def test_a_mixture_of_one_learns_as_the_model(q):
-  plain, one = (local_model(factory().build(SHAPE, 10, seed=0)) for factory in (logistic, mixture(logistic, 1)))
+  plain, one = (local_model(each.build(SHAPE, 10, seed=0)) for each in (logistic(), mixture(logistic(), 1)))
   weights, batch = tensors(plain.initial_weights.trainable), random_batch(10)
   example_weights = None if q is None else tf.fill([10, 1], q)
   a = plain.build_step()(weights, (), batch, tf.constant(8)).gradient

@@ -6,6 +6,7 @@ import pytest
 
 from fedprox_tff.algorithms import fedprox
 from fedprox_tff.config import optimizers
+from fedprox_tff.core.errors import UserError
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
@@ -19,8 +20,8 @@ def norms(client, server, learning_rate=0.1, server_learning_rate=1.0, rounds=2)
   process = build_process(
     fedprox(mu=0.1),
     MODEL,
-    client_optimizer=optimizers.build(client, learning_rate=learning_rate),
-    server_optimizer=optimizers.build(server, learning_rate=server_learning_rate),
+    client_optimizer=optimizers.parse('client_optimizer', client).build().build(learning_rate),
+    server_optimizer=optimizers.parse('server_optimizer', server).build().build(server_learning_rate),
   )
   state, result = process.initialize(), []
   for round_num in range(rounds):
@@ -54,8 +55,9 @@ def test_hyperparameters_reach_the_clients_optimizer():
     ('adam:beta=1', 'keys from beta_1, beta_2, epsilon'),
     ('adam:beta_1=high', 'adam:beta_1= and a number'),
     ('', 'one of'),
+    ('adam:beta_1=2', 'adam:beta_1= and a number from 0 to 1 is needed'),
   ],
 )
 def test_a_typo_is_answered_with_what_is_allowed(text, allowed):
-  with pytest.raises(optimizers.OptimizerError, match=allowed):
-    optimizers.parse(text)
+  with pytest.raises(UserError, match=allowed):
+    optimizers.parse('client_optimizer', text)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from fedprox_tff.machine import signals
+from fedprox_tff.machine.console import INTERRUPTED
 
 ROOT = pathlib.Path(__file__).parents[2]
 SWALLOWED = """
@@ -23,12 +24,12 @@ def callback(phase, info):
     time.sleep(0.1)
 
 sent = []
-with signals.handled('goodbye') as signals:
-  signals.begin_training()
+with signals.handled('goodbye') as interrupts:
+  interrupts.begin_training()
   gc.callbacks.append(callback)
   gc.collect()
   try:
-    signals.check()
+    interrupts.check()
   except KeyboardInterrupt:
     raise SystemExit(5)
 """
@@ -42,15 +43,15 @@ def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions():
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(('begin', 'signals'), [('', 1), ('signals.begin_training()', 2)])
-def test_before_training_and_the_second_time_it_ends_at_once(number, begin, signals):
+@pytest.mark.parametrize(('begin', 'times'), [('', 1), ('interrupts.begin_training()', 2)])
+def test_before_training_and_the_second_time_it_ends_at_once(number, begin, times):
   code = (
-    'import os\nfrom fedprox_tff import interrupts\n'
-    f'with signals.handled("goodbye") as signals:\n  {begin or "pass"}\n'
-    f'  for _ in range({signals}): os.kill(os.getpid(), {int(number)})\n  print("still here")'
+    'import os\nfrom fedprox_tff.machine import signals\n'
+    f'with signals.handled("goodbye") as interrupts:\n  {begin or "pass"}\n'
+    f'  for _ in range({times}): os.kill(os.getpid(), {int(number)})\n  print("still here")'
   )
   result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
-  assert result.returncode == signals.INTERRUPTED
+  assert result.returncode == INTERRUPTED
   assert result.stderr.endswith('\ngoodbye\n')
   assert result.stdout == ''
 

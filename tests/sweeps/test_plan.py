@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from fedprox_tff.sweeps import grids, status
+from fedprox_tff.sweeps import grids
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
+from fedprox_tff.training import run_folder
 from tests.sweeps.test_search import GRID, write_run
 
 
@@ -23,8 +24,8 @@ def claims(tmp_path):
 
 
 def finish(config, loss=1.0):
-  write_run(status.folder(config), [loss] * (config.rounds + 1))
-  (status.folder(config) / 'config.json').write_text(json.dumps({'config': config.as_dict()}))
+  write_run(run_folder.folder(config), [loss] * (config.rounds + 1))
+  (run_folder.folder(config) / 'config.json').write_text(json.dumps({'config': config.record()}))
 
 
 def states(plan, claims):

@@ -9,11 +9,9 @@ import pytest
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
-from fedprox_tff.sweeps import pool
+from fedprox_tff.machine.resources import GIB
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.pool import Pool, default_jobs
-
-GIB = 2**30
 
 
 def configs(n, **values):
@@ -24,18 +22,12 @@ def configs(n, **values):
   ('cores', 'memory', 'num_cells', 'jobs'),
   [(2, 24, 45, 2), (64, 24, 45, 15), (64, 256, 45, 45), (8, 2, 45, 1), (8, 0.5, 45, 1), (8, 64, 3, 3)],
 )
-def test_as_many_processes_as_cores_memory_and_cells_allow(monkeypatch, cores, memory, num_cells, jobs):
-  monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(cores)))
-  monkeypatch.setattr(pool, '_memory_bytes', lambda: memory * GIB)
-  assert default_jobs(configs(num_cells)) == jobs
+def test_as_many_processes_as_cores_memory_and_cells_allow(cores, memory, num_cells, jobs):
+  assert default_jobs(configs(num_cells), cores=cores, memory=memory * GIB) == jobs
 
 
 def test_one_process_has_the_gpu():
-  assert default_jobs(configs(9, device='gpu')) == 1
-
-
-def test_memory_is_a_machines():
-  assert 0 < pool._memory_bytes() < 2**50
+  assert default_jobs(configs(9, device='gpu'), cores=8, memory=64 * GIB) == 1
 
 
 def test_no_more_processes_than_free_cells_and_jobs(tmp_path):

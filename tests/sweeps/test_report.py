@@ -6,7 +6,8 @@ import pytest
 from fedprox_tff.config.record import Config
 from fedprox_tff.sweeps import report
 from fedprox_tff.sweeps.report import Report
-from fedprox_tff.sweeps.status import Status, log_path
+from fedprox_tff.sweeps.status import Status
+from fedprox_tff.training.run_folder import log_path
 
 
 class Terminal(io.StringIO):
@@ -14,15 +15,18 @@ class Terminal(io.StringIO):
     return True
 
 
-@pytest.fixture
-def clock(monkeypatch):
+class Clock:
   """A clock that is set by hand."""
 
-  class Clock:
-    now = 0.0
+  now = 0.0
 
-  monkeypatch.setattr(report.time, 'monotonic', lambda: Clock.now)
-  return Clock
+  def __call__(self):
+    return self.now
+
+
+@pytest.fixture
+def clock():
+  return Clock()
 
 
 def statuses(*rounds, total=100, failed=False):
@@ -36,7 +40,7 @@ def statuses(*rounds, total=100, failed=False):
 
 def test_the_live_line_has_the_speed_and_the_time_left(clock):
   stream = Terminal()
-  report = Report(stream)
+  report = Report(stream, clock)
   for now, rounds in ((0, (0, 0)), (8, (0, 0)), (9, (4, 6)), (12, (50, 20))):
     clock.now = now
     report.update(statuses(*rounds))
@@ -49,7 +53,7 @@ def test_the_live_line_has_the_speed_and_the_time_left(clock):
 
 def test_hours_are_left(clock):
   stream = Terminal()
-  report = Report(stream)
+  report = Report(stream, clock)
   report.update(statuses(0, total=10_000))
   clock.now = 10
   report.update(statuses(10, total=10_000))
@@ -58,7 +62,7 @@ def test_hours_are_left(clock):
 
 def test_the_speed_is_that_of_the_recent_past(clock):
   stream = Terminal()
-  report = Report(stream)
+  report = Report(stream, clock)
   for now in range(0, 1000, 10):
     clock.now = now
     report.update(statuses(now // 10 if now < 500 else (now - 500) + 50, total=1000))
@@ -67,7 +71,7 @@ def test_the_speed_is_that_of_the_recent_past(clock):
 
 def test_rounds_that_a_kill_cost_are_no_speed(clock):
   stream = Terminal()
-  report = Report(stream)
+  report = Report(stream, clock)
   for now, rounds in ((0, 50), (1, 40)):
     clock.now = now
     report.update(statuses(rounds))
@@ -76,7 +80,7 @@ def test_rounds_that_a_kill_cost_are_no_speed(clock):
 
 def test_plain_lines_are_few(clock):
   stream = io.StringIO()
-  report = Report(stream)
+  report = Report(stream, clock)
   for rounds in range(101):
     clock.now = rounds
     report.update(statuses(rounds, rounds, rounds, rounds))
@@ -87,7 +91,7 @@ def test_plain_lines_are_few(clock):
 
 def test_a_failure_is_said_at_once(clock):
   stream = io.StringIO()
-  report = Report(stream)
+  report = Report(stream, clock)
   report.update(statuses(50, 50))
   report.update(statuses(50, 50, failed=True))
   assert [line.split(';')[0] for line in stream.getvalue().splitlines()] == [

@@ -57,7 +57,8 @@ def test_a_trial_for_each_curve_and_point_but_not_for_each_seed(tmp_path):
   assert [str(trial) for trial in grid.trials] == [
     *('FedAvg, stragglers=0.0', 'FedAvg, stragglers=0.9', 'FedAdam, stragglers=0.0', 'FedAdam, stragglers=0.9')
   ]
-  tried = [(c.learning_rate, c.server_learning_rate, c.stragglers) for t in grid.trials[::3] for c in t.candidates]
+  flats = [candidate.flat() for trial in grid.trials[::3] for candidate in trial.candidates]
+  tried = [(f['learning_rate'], f['server_learning_rate'], f['stragglers']) for f in flats]
   assert tried == [*((x, 1.0, 0.0) for x in (0.01, 0.03, 0.1)), *((0.03, x, 0.9) for x in (0.1, 0.3, 1.0))]
   assert {(c.seed, c.rounds) for trial in grid.trials for c in trial.candidates} == {(100, 20)}
 

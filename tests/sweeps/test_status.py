@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done of a cell is read from its results, whatever state a kill left them in."""
+"""How far cells are, and which of them lie together."""
 
-import dataclasses
 import json
 
 import pytest
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claims
+from fedprox_tff.training import data
+from fedprox_tff.training.run_folder import folder
 
 
 @pytest.fixture
@@ -17,41 +17,11 @@ def config(tmp_path):
   return Config.from_flags({'dataset': 'digits', 'rounds': 3, 'results_dir': str(tmp_path)})
 
 
-def write(config, metrics, **values):
-  folder = status.folder(config)
-  folder.mkdir(exist_ok=True)
-  (folder / 'metrics.csv').write_text(metrics)
-  (folder / 'config.json').write_text(json.dumps({'config': {**config.as_dict(), **values}}))
-
-
-@pytest.mark.parametrize(
-  ('metrics', 'rounds'),
-  [
-    ('', 0),
-    ('round_num,mu\n', 0),
-    ('round_num,mu\n0,1.0\n', 0),
-    ('round_num,mu\n0,1.0\n1,1.0\n2,1.0\n', 2),
-    ('round_num,mu\n0,1.0\n1,1.0\n2,1.', 1),  # a kill left the last row without its end
-    ('round_num,mu\n' + ''.join(f'{i},{"1" * 300}\n' for i in range(1001)), 1000),  # longer than what is read
-  ],
-)
-def test_rounds_done_are_those_of_the_last_whole_row(config, metrics, rounds):
-  assert status.rounds_done(config) == 0
-  write(config, metrics)
-  assert status.rounds_done(config) == rounds
-
-
-def test_a_cell_is_done_when_all_rounds_of_this_config_are_there(config):
-  whole = 'round_num,mu\n0,1.0\n1,1.0\n2,1.0\n3,1.0\n'
-  assert not status.is_done(config)
-  write(config, whole)
-  assert status.is_done(config)
-  assert not status.is_done(dataclasses.replace(config, rounds=4))
-  assert status.is_done(dataclasses.replace(config, rounds=2))  # a longer run holds the shorter one
-  write(config, whole, mu=2.0)
-  assert not status.is_done(config)
-  (status.folder(config) / 'config.json').write_text('{"config"')
-  assert not status.is_done(config)
+def write(config, metrics):
+  path = folder(config)
+  path.mkdir(exist_ok=True)
+  (path / 'metrics.csv').write_text(metrics)
+  (path / 'config.json').write_text(json.dumps({'config': config.record()}))
 
 
 def test_cells_that_share_data_and_computations_lie_together():
@@ -64,7 +34,7 @@ def test_cells_that_share_data_and_computations_lie_together():
   ]
   configs = [Config.from_flags(values) for values in flags]
   assert status.arrange(configs) == [configs[i] for i in (0, 4, 1, 2, 3)]
-  assert status.data_key(configs[0]) == status.data_key(configs[2]) != status.data_key(configs[3])
+  assert data.key(configs[0]) == data.key(configs[2]) != data.key(configs[3])
 
 
 @pytest.mark.parametrize('num_cells', [0, 1, 7, 45])
@@ -96,21 +66,3 @@ def test_the_states_of_a_cell(config, tmp_path):
   claim.finish()
   assert look() == ('done', 3, '')
   assert done == {config}
-
-
-@pytest.mark.parametrize(
-  ('flags', 'said'),
-  [
-    ({'algorithm': 'fedem', 'model': 'mlp_bn'}, '--model=mlp_bn: A mixture cannot be made of mlp_bn'),
-    ({'dataset': 'synthetic', 'model': 'cnn'}, '--model=cnn: The model cnn needs images'),
-    ({'clients_per_round': 101, 'num_clients': None}, '--clients_per_round=101: at most the 100 clients'),
-  ],
-)
-def test_what_does_not_fit_the_data_is_refused_before_any_run(tmp_path, flags, said):
-  flags = {'dataset': 'digits', 'results_dir': str(tmp_path), **flags}
-  dataset = status.load_data(Config.from_flags({'dataset': flags['dataset']}))
-  flags.pop('num_clients', None)
-  config = dataclasses.replace(Config.from_flags({**flags, 'clients_per_round': 10}), name='a cell')
-  config = dataclasses.replace(config, clients_per_round=flags.get('clients_per_round', 10))
-  with pytest.raises(UserError, match=f'^a cell: {said}'):
-    status.check_fits(config, dataset)

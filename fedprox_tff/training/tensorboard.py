@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of a run for TensorBoard: one point a round, also if the run was killed and started again."""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import tensorflow as tf
+
+from fedprox_tff.machine import files
+
+
+class TensorBoard:
+  """Writes rows as TensorBoard's events; a context manager."""
+
+  def __init__(self, folder: pathlib.Path):
+    self._folder = folder
+    self._writer: tf.summary.SummaryWriter | None = None
+    self._scalars = tf.function(self._write_scalars)  # one call a row, where TFF's manager makes twenty
+
+  def __enter__(self) -> 'TensorBoard':
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._writer is not None:
+      self._writer.close()
+
+  def write(self, row: Mapping[str, float], round_num: int) -> None:
+    """Writes the row of a round; the first one replaces what an earlier process wrote of this round and later ones."""
+    if self._writer is None:
+      _drop_from(self._folder, round_num)
+      self._writer = tf.summary.create_file_writer(str(self._folder))
+    names = tuple(sorted(row))
+    self._scalars(names, tf.constant([row[name] for name in names], tf.float32), tf.constant(round_num, tf.int64))
+
+  def flush(self) -> None:
+    """Makes the rows so far last."""
+    if self._writer is not None:
+      self._writer.flush()
+
+  def _write_scalars(self, names: tuple[str, ...], values: tf.Tensor, step: tf.Tensor) -> None:
+    with self._writer.as_default(step):
+      for name, value in zip(names, tf.unstack(values), strict=True):
+        tf.summary.scalar(name, value)
+
+
+def _drop_from(folder: pathlib.Path, round_num: int) -> None:
+  """Removes the events of a round and of those after it."""
+  for path in folder.glob('events.out.tfevents.*'):
+    records = list(_records(path))
+    kept = [record for record in records if _is_before(record, round_num)]
+    if kept != records:
+      with files.replacing(path) as unfinished, tf.io.TFRecordWriter(str(unfinished)) as writer:
+        for record in kept:
+          writer.write(record)
+
+
+def _is_before(record: bytes, round_num: int) -> bool:
+  event = tf.compat.v1.Event.FromString(record)
+  return event.step < round_num or event.HasField('file_version')
+
+
+def _records(path: pathlib.Path) -> Iterator[bytes]:
+  """Yields the records of a file, up to one that a kill left without its end."""
+  try:
+    yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+  except tf.errors.DataLossError:
+    return
