@@ -49,7 +49,10 @@ def describe(*differences):
       ['IID', r'Dirichlet($\alpha$ = 0.3)'],
     ),
     # A method with a setting that this version does not know.
-    ([FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG], ['SCAFFOLD, examples weighting, option number = 2', 'FedAvg']),
+    (
+      [FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG],
+      ['SCAFFOLD, examples weighting, option number = 2', 'FedAvg'],
+    ),
     # An adaptive mu. What is measured besides sets no runs apart.
     (
       [{'mu': 'adaptive', 'initial_mu': 0.0}, {'mu': 1.0, 'rounds_per_dissimilarity': 1, 'measure_gamma': True}],
