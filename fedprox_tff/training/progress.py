@@ -87,11 +87,10 @@ class Progress:
     return f'  {minutes}:{seconds:02d} left'
 
   def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
-    if row[columns.COHORT_NON_FINITE.name]:
-      self.say(
-        f'warning: round {round_num}: {row[columns.COHORT_NON_FINITE.name]} clients left out, their updates are not finite'
-      )
+    non_finite = row[columns.COHORT_NON_FINITE.name]
+    if non_finite:
+      self.say(f'warning: round {round_num}: {non_finite} clients left out, their updates are not finite')
     if row[columns.COHORT_SKIPPED.name]:
-      nobody = row[columns.COHORT_SIZE.name] <= row[columns.COHORT_DROPPED.name] + row[columns.COHORT_NON_FINITE.name]
+      nobody = row[columns.COHORT_SIZE.name] <= row[columns.COHORT_DROPPED.name] + non_finite
       reason = 'nobody contributed' if nobody else "the clients' mean update is not finite"
       self.say(f"warning: round {round_num}: {reason}, so the server's step was skipped")
