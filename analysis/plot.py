@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-if not __package__:  # run as a file: Python put this folder on the path, and the imports start from the one above
-  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+if not __package__:  # run as a file: Python put this folder on the path, whose `numbers` would hide Python's own
+  sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from analysis import arguments
 from fedprox_tff.core.errors import UserError
@@ -105,14 +105,14 @@ def _plot_comparisons(paths: Sequence[pathlib.Path], given: argparse.Namespace) 
 
 
 def _plot_runs(given_runs: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
-  runs = [path for path in given_runs if path.suffix not in SUFFIXES or path.is_dir()] or given_runs
+  folders = [path for path in given_runs if path.suffix not in SUFFIXES or path.is_dir()] or given_runs
   for path in given_runs:
-    if path not in runs:
+    if path not in folders:
       print(f'{path}: a figure, not a run; left out')  # results/* also finds earlier figures
   from analysis.draw import curves, grouped, panels
   from analysis.read import runs
 
-  frame = runs.load_runs(runs)
+  frame = runs.load_runs(folders)
   for note in _notes(frame):
     print(note)
   default = default_output([pathlib.Path(run) for run in frame['run'].unique()])

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-if not __package__:  # run as a file: Python put this folder on the path, and the imports start from the one above
-  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+if not __package__:  # run as a file: Python put this folder on the path, whose `numbers` would hide Python's own
+  sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from analysis import arguments
 from analysis.numbers.formats import FORMATS, MISSING, Table, number, spread

@@ -53,7 +53,7 @@ def lasting(rows):
 def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
   with runtimes.use('in_process'):
-    experiment = Builder().build(config, load('digits', data_seed=config.data_seed))
+    experiment = Builder().build(config, load('digits', data_seed=config.flat()['data_seed']))
     manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'), prefix='round_')
     state, version = asyncio.run(manager.load_latest(experiment.initial_state))
     assert version == config.rounds
