@@ -5,8 +5,9 @@ import contextlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from fedprox_tff.algorithms import scaffold
+from fedprox_tff.algorithms import fedinit, scaffold
 from fedprox_tff.algorithms.base import Algorithm, ClientRule, Report, Server, ServerRule, Start
 from fedprox_tff.core import tree
 from fedprox_tff.federated import runtimes
@@ -23,7 +24,7 @@ def gathers_and_keeps():
     title='MadeUp',
     client=ClientRule(
       init=lambda local: tree.zeros_like(local.weights),
-      gather=lambda local, examples, hparams: tree.add(examples.gradient(local.anchor), local.state),
+      gather=lambda local, examples, hparams: tree.add(examples.gradient(local.weights), local.state),
       start=lambda local, examples, hparams: Start(local.anchor, constants=local.message),
       gradient=lambda local, batch, hparams: local.constants,
       finish=lambda local, examples, hparams: Report(tree.sub(local.anchor, local.weights), state=local.anchor),
@@ -41,16 +42,21 @@ EXPECTED = [(3.0, [2.0, 2.0]), (2.0, [3.0, 3.0])]
 @pytest.mark.parametrize('runtime', ['in_process', 'worker'])
 def test_a_method_may_gather_and_keep(runtime):
   process = problems.process(gathers_and_keeps(), start=2.0, learning_rate=0.25)
-  kept = dict.fromkeys((0, 1), process.initial_client_state)
+  kept, told = dict.fromkeys((0, 1), process.initial_client_state), []
+
+  def keep(place, new):
+    kept[place] = new
+    told.append(place)
+
   with runtimes.use(runtime) as used:
     rounds, state = Rounds(process, used), process.initialize()
     for x, memory in EXPECTED:
-      state, metrics = rounds.next(
-        state, problems.payloads(problems.Q, uniform=True), kept.__getitem__, kept.__setitem__
-      )
+      payloads = problems.payloads(problems.Q, uniform=True)
+      state, metrics = rounds.next(state, payloads, kept.__getitem__, keep)
       assert problems.trained(state) == pytest.approx(x)
       assert [float(kept[k][0]) for k in (0, 1)] == pytest.approx(memory)
       assert int(metrics['client_work']['num_steps']) == 4
+  assert sorted(told) == [0, 0, 1, 1]  # once a round, and not for what is gathered
 
 
 def test_its_process_alone_takes_states_in_payloads():
@@ -95,10 +101,10 @@ def test_states_are_kept_as_clients_have_worked(monkeypatch, largest_result, gro
 
 @pytest.mark.parametrize('runtime', ['in_process', 'worker'])
 def test_a_client_that_is_left_out_keeps_what_it_had(runtime):
-  """SCAFFOLD on Q from 2, two steps: client 1 is dropped, and client 0's gradients are 2 and 1.5, so c_0 is 1.75."""
-  process = problems.process(scaffold(), start=2.0, learning_rate=0.25)
-  kept = {0: process.initial_client_state, 1: (np.float32(0.5),)}
+  """FedInit on Q from 2: client 0 ends at 2 (1 - 0.25)^2, and client 1 is dropped."""
+  process = problems.process(fedinit(), start=2.0, learning_rate=0.25)
+  kept = {0: process.initial_client_state, 1: ((np.float32(0.5),), np.float32(0))}
   payloads = problems.payloads(problems.Q, num_steps=[2, 0])
   with runtimes.use(runtime) as used:
     Rounds(process, used).next(process.initialize(), payloads, kept.__getitem__, kept.__setitem__)
-  assert [float(kept[k][0]) for k in (0, 1)] == pytest.approx([1.75, 0.5])
+  assert [float(x) for k in (0, 1) for x in tf.nest.flatten(kept[k])] == pytest.approx([1.125, 1.0, 0.5, 0.0])
