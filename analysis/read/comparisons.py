@@ -20,7 +20,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids, search
 from fedprox_tff.sweeps.grids import Grid
 from fedprox_tff.sweeps.search import Choice
-from fedprox_tff.sweeps.status import rounds_in
+from fedprox_tff.training.run_folder import rounds_in
 
 
 class Comparison(NamedTuple):
