@@ -8,7 +8,7 @@ BENCHMARKS = $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 # Another environment of the caller's must not lend its packages to ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup run test lint format bench doctor gpu lock clean
+.PHONY: help setup run test lint format docs bench doctor gpu lock clean
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,11 @@ lint: setup ## what the linter and the formatter would change
 format: setup ## change it
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs: setup ## the documentation as a site, in site/; renews the pages that are made from the code, and checks all links
+	$(PYTHON) -m scripts.reference
+	$(PYTHON) -m mkdocs build --strict --quiet $(ARGS)
+	@echo "open site/index.html"
 
 bench: setup ## the benchmarks, one after another
 	@set -e; for module in $(BENCHMARKS:benchmarks/%.py=benchmarks.%); do \

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from fedprox_tff import run
+from fedprox_tff.config import command_line
+from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.training import data
 from fedprox_tff.training.participation import client_examples, draw_cohort, payload_of
 from fedprox_tff.training.progress import Progress
@@ -39,7 +40,9 @@ def milliseconds(work: Callable[[int], object], arguments: Sequence[int] = COHOR
 
 def load(flags: Sequence[str]):
   """Returns the config and the data of the flags, on digits where MNIST cannot be had."""
-  return data.load_or_fall_back({'fallback_dataset': 'digits', **run.parse_flags(['round_profile', *flags])}, print)
+  return data.load_or_fall_back(
+    {'fallback_dataset': 'digits', **command_line.parse(flags, [flag.parameter for flag in FLAGS.values()])[0]}, print
+  )
 
 
 def main() -> None:

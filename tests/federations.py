@@ -10,4 +10,4 @@ from fedprox_tff.training import data
 
 def load(dataset: str, **flags: Any) -> FederatedDataset:
   """Returns the federation of a run with these flags."""
-  return data.load(Config.from_flags({'dataset': dataset, **flags}))
+  return data.load(Config.from_flags({'dataset': dataset, 'clients_per_round': 1, **flags}))

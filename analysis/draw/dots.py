@@ -73,7 +73,7 @@ def _draw_method(axis: Axes, y: int, rounds: pd.Series, horizon: int, colour: st
 
 
 def _caption(comparison: Comparison) -> str:
-  configs = [cell.config.as_dict() for cell in comparison.cells if cell.runs]
+  configs = [cell.config.flat() for cell in comparison.cells if cell.runs]
   searched = {choice.trial.flag for choice in comparison.choices if choice}
   shared = sheets.caption_of([{k: v for k, v in config.items() if k not in searched} for config in configs])
   seeds = {len(cell.runs) for cell in comparison.cells if cell.runs}

@@ -4,25 +4,24 @@
 A setting that goes without saying, such as plain SGD, is the empty string.
 """
 
-import pathlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.config.choice import choose, flags_of
+from fedprox_tff.config.flags import KINDS
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.datasets import DATASETS, PARTITIONS
 
 Config = Mapping[str, Any]
 
-_METHODS = {'fedavg': 'FedAvg', 'fedprox': 'FedProx'}
-_DATA = {'mnist': 'MNIST', 'digits': 'Digits'}
-_PARTITIONS = {'power_law': 'power law', 'iid': 'IID', 'shards': 'two shards a client', 'dirichlet': 'Dirichlet'}
-_MODELS = {'logistic': 'logistic regression', 'cnn': 'CNN'}
 _POLICIES = {'drop': 'stragglers dropped', 'partial': 'partial work kept'}
-_USUAL_POLICIES = {'fedprox': 'partial'}  # of other methods: drop
 
 # Settings whose words are made of one value: the words, and the value that goes without saying.
 _PHRASES = {
   'num_clients': ('{} clients', None),
   'data_seed': ('data seed {}', 0),
-  'initial_mu': (r'initial $\mu$ = {}', None),
   'clients_per_round': ('$K$ = {}', None),
   'epochs': ('$E$ = {}', None),
   'batch_size': ('$B$ = {}', None),
@@ -31,7 +30,6 @@ _PHRASES = {
   'server_optimizer': ('server {}', 'sgd'),
   'server_learning_rate': (r'server $\eta$ = {}', 1),
   'sampling': ('{} sampling', 'uniform'),
-  'weighting': ('{} weighting', 'examples'),
 }
 # What a figure shows by itself, or should not depend on: said only where nothing else tells two runs apart.
 _LAST_RESORTS = {
@@ -41,13 +39,14 @@ _LAST_RESORTS = {
   'device': 'on {}',
   'name': '{}',
 }
-_IN_OTHER_WORDS = {
-  *('algorithm', 'mu', 'dataset', 'synthetic_alpha', 'synthetic_beta', 'synthetic_iid', 'partition', 'dirichlet_alpha'),
-  *('model', 'stragglers', 'straggler_policy', 'seed'),
-}
-_NEVER = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir'}
+# What the titles of data sets and partitions say.
+_OF_DATA = {p.name for factory in DATASETS.values() for p in flags_of(factory)}
+_OF_DATA -= {'data_dir', 'data_seed', 'num_clients'}
+_OF_PARTITIONS = {p.name for factory in PARTITIONS.values() for p in flags_of(factory)}
+_IN_OTHER_WORDS = {'algorithm', 'dataset', 'partition', 'model', 'stragglers', 'straggler_policy', 'weighting', 'seed'}
+_IN_OTHER_WORDS |= _OF_DATA | _OF_PARTITIONS
+_NEVER = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'client_states'}
 _NEVER |= {'rounds_per_dissimilarity', 'measure_gamma'}  # they change what is measured, not what happens
-_DATA_KEYS = ('synthetic_alpha', 'synthetic_beta', 'synthetic_iid')
 _KNOWN = {*_PHRASES, *_LAST_RESORTS, *_IN_OTHER_WORDS, *_NEVER}
 
 
@@ -62,7 +61,9 @@ def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
   words = [_words(config) for config in configs.values()]
   subjects = list(dict.fromkeys(subject for each in words for subject in each))
   differing = [subject for subject in subjects if len({each.get(subject, '') for each in words}) > 1]
-  shared = [subject for subject in subjects if subject not in differing and subject not in _unknown(subjects)]
+  shared = [
+    subject for subject in subjects if subject not in differing and subject not in _settings_of_methods(configs)
+  ]
   without_method = [_join(each.get(subject, '') for subject in differing) for each in words]
   if 'method' in shared and not all(without_method):
     shared.remove('method')
@@ -73,51 +74,65 @@ def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
 
 def say(config: Config, key: str) -> str:
   """Returns a run's value of one setting in words, never the empty string."""
-  subject = {'algorithm': 'method', 'mu': 'method', **dict.fromkeys(_DATA_KEYS, 'dataset')}.get(key, key)
+  method = record_of('algorithm', config)
+  subject = 'method' if key == 'algorithm' or (method and key in method.words) or key == 'mu' else key
+  subject = 'dataset' if key in _OF_DATA else 'partition' if key in _OF_PARTITIONS else subject
   words = _words(config).get(subject, '')
   if key == 'algorithm':
-    words = _name(config['algorithm'], _METHODS)
+    words = _title('algorithm', config)
   return words or _value(str(config.get(key)), f'{key.replace("_", " ")} = {{}}')
+
+
+def record_of(kind: str, config: Config) -> Any:
+  """Returns the record of what a run has chosen, such as its `Algorithm`; None if this version has none like it.
+
+  Args:
+    kind: A key of `KINDS`, such as 'algorithm'.
+    config: The run's config, flat. Whole numbers may have come out of a table as 2.0.
+  """
+  factory = KINDS[kind].get(config.get(kind))
+  if factory is None:
+    return None
+  given = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in config.items()}
+  try:
+    return choose(factory, config[kind], given).build()
+  except UserError:
+    return None
 
 
 def _words(config: Config) -> dict[str, str]:
   """Returns what can be said of a run, by subject, in the order of a caption."""
-  words = {'method': _method(config), 'dataset': _data(config), 'partition': _partition(config)}
+  method = record_of('algorithm', config)
+  words = {'method': _join([_title('algorithm', config), *(method.words.values() if method else ())])}
+  words |= {'dataset': _title('dataset', config), 'partition': _title('partition', config)}
   words['num_clients'] = _phrase(config, 'num_clients')
-  words['model'] = _name(config.get('model'), _MODELS)
+  words['model'] = _title('model', config)
   words |= {key: _phrase(config, key) for key in _PHRASES if key not in words}
-  words |= {key: _value(config[key], f'{key.replace("_", " ")} = {{}}') for key in _unknown(config)}
+  words['weighting'] = _weighting(config, method)
+  said = method.words if method else {}
+  own = [key for key in config if key not in _KNOWN and key not in said]
+  words |= {key: _value(config[key], f'{key.replace("_", " ")} = {{}}') for key in own}
   words['stragglers'] = _stragglers(config)
-  words['straggler_policy'] = _straggler_policy(config)
+  words['straggler_policy'] = _straggler_policy(config, method)
   words['seed'] = _value(config.get('seed'), 'seed {}')
   return words
 
 
-def _unknown(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
-  """Returns the settings that this file has no words for, such as a new method's own."""
-  return [key for key in keys if key not in _KNOWN and key != 'method']
+def _settings_of_methods(configs: Mapping[str, Config]) -> set[str]:
+  """Returns the settings that this file has no words for, such as a method's own: no caption says what all share."""
+  return {key for config in configs.values() for key in config if key not in _KNOWN}
 
 
-def _method(config: Config) -> str:
-  mu = config.get('mu')
-  words = r'adaptive $\mu$' if mu == 'adaptive' else _value(mu, r'$\mu$ = {}')
-  return _join([_name(config['algorithm'], _METHODS), words])
+def _title(kind: str, config: Config) -> str:
+  """Returns the title of what a run has chosen; its name, if this version does not know it."""
+  record = record_of(kind, config)
+  return record.title if record else _value(config.get(kind))
 
 
-def _data(config: Config) -> str:
-  if config['dataset'] == 'synthetic':
-    if config.get('synthetic_iid'):
-      return 'Synthetic-IID'
-    return f'Synthetic({_value(config.get("synthetic_alpha"))}, {_value(config.get("synthetic_beta"))})'
-  if config['dataset'] == 'leaf' and config.get('data_dir'):
-    return _value(pathlib.PurePath(config['data_dir']).name)
-  return _name(config['dataset'], _DATA)
-
-
-def _partition(config: Config) -> str:
-  words = _name(config.get('partition'), _PARTITIONS)
-  alpha = _value(config.get('dirichlet_alpha'))
-  return rf'{words}($\alpha$ = {alpha})' if alpha else words
+def _weighting(config: Config, method: Algorithm | None) -> str:
+  """Returns how clients are weighted, where that is not what the method's paper does."""
+  usual = method.policy.weighting if method else 'examples'
+  return '' if config.get('weighting') == usual else _value(config.get('weighting'), '{} weighting')
 
 
 def _stragglers(config: Config) -> str:
@@ -127,19 +142,16 @@ def _stragglers(config: Config) -> str:
   return f'{_value(100 * share)} % stragglers'
 
 
-def _straggler_policy(config: Config) -> str:
+def _straggler_policy(config: Config, method: Algorithm | None) -> str:
+  """Returns what becomes of stragglers, where there are some and it is not what the method's paper does."""
   policy = config.get('straggler_policy')
-  usual = _USUAL_POLICIES.get(config['algorithm'], 'drop')
-  return '' if policy == usual or not config.get('stragglers') else _name(policy, _POLICIES)
+  usual = method.policy.stragglers if method else 'drop'
+  return '' if policy == usual or not config.get('stragglers') else _POLICIES.get(policy) or _value(policy)
 
 
 def _phrase(config: Config, key: str) -> str:
   words, usual = _PHRASES[key]
   return '' if config.get(key) == usual else _value(config.get(key), words)
-
-
-def _name(value: str | None, names: Mapping[str, str]) -> str:
-  return names.get(value) or _value(value)
 
 
 def _value(value: Any, words: str = '{}') -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import matplotlib.style
 
+from analysis.draw.labels import record_of
 from fedprox_tff.core.errors import UserError
 
 STYLE = ['default', pathlib.Path(__file__).parent / 'paper.mplstyle']  # no settings of the user's
@@ -49,8 +50,5 @@ def layer(look: Look) -> float:
 
 
 def _line_style(config: Mapping[str, Any]) -> str:
-  if config['algorithm'] == 'fedavg':
-    return ':'
-  if config['algorithm'] == 'fedprox' and config.get('mu') in (0, 'adaptive'):
-    return '--' if config['mu'] == 0 else '-.'
-  return '-'
+  method = record_of('algorithm', config)
+  return method.line if method else '-'

@@ -10,20 +10,7 @@ from analysis.draw import labels, looks
 from analysis.numbers import bands
 from analysis.read.figure_runs import FREE, Cell
 from analysis.read.figures import Figure
-
-_QUANTITIES = {
-  'round_num': '# Rounds',
-  'train/loss': 'Training loss',
-  'train/accuracy': 'Training accuracy (%)',
-  'test/loss': 'Test loss',
-  'test/accuracy': 'Test accuracy (%)',
-  'train/update_norm': 'Norm of the update',
-  'dissimilarity/variance': 'Variance of\nlocal grad.',
-  'dissimilarity/b': r'Dissimilarity $B(w)$',
-  'gamma/mean': 'Mean $\\gamma$ of\nthe cohort',
-  'gamma/max': 'Largest $\\gamma$ of\nthe cohort',
-  'mu': r'$\mu$',
-}
+from fedprox_tff.training.columns import COLUMNS
 
 
 class Panel(NamedTuple):
@@ -67,10 +54,10 @@ class Sheet(NamedTuple):
 def of_figure(figure: Figure, cells: Sequence[Cell]) -> Sheet:
   """Returns a paper's figure from its cells."""
   columns = list({cell.column.label: cell.column for cell in cells}.values())
-  curves = {cell.curve.label: cell.config.as_dict() for cell in cells}
+  curves = {cell.curve.label: cell.config.flat() for cell in cells}
   sheet = Sheet(
     title=figure.title,
-    caption=caption_of([cell.config.as_dict() for cell in cells if cell.runs]),
+    caption=caption_of([cell.config.flat() for cell in cells if cell.runs]),
     x='round_num',
     rows=[row.label for row in figure.rows],
     columns=[column.label for column in columns],
@@ -105,4 +92,4 @@ def caption_of(configs: Sequence[Mapping[str, Any]]) -> str:
 def name_of(quantity: str) -> str:
   """Returns what an axis is called."""
   quantity = quantity.removeprefix('config/')
-  return _QUANTITIES.get(quantity, quantity)
+  return COLUMNS[quantity].label or quantity if quantity in COLUMNS else quantity

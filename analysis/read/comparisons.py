@@ -111,7 +111,7 @@ class _Runs:
 
   def find(self, config: Config) -> pathlib.Path | None:
     """Returns the folder of the finished run of a config; None if there is none."""
-    for path, written in self._runs[config.algorithm, config.seed]:
+    for path, written in self._runs[config.algorithm.name, config.seed]:
       if rounds_in(path) >= config.rounds and not config.differences(written):
         return path
     return None
@@ -119,7 +119,7 @@ class _Runs:
 
 def _column(trial: search.Trial) -> Column:
   config = trial.cells(trial.values[0])[0]
-  words = ', '.join(labels.say(config.as_dict(), key) for key in trial.point)
+  words = ', '.join(labels.say(config.flat(), key) for key in trial.point)
   return Column(words[:1].upper() + words[1:], trial.point, config.rounds)
 
 

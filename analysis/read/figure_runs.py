@@ -13,12 +13,12 @@ import pandas as pd
 
 from analysis.read import runs
 from analysis.read.figures import ADVERSE, BEST, Column, Curve, Figure, Row
-from fedprox_tff.config.record import Config
+from fedprox_tff.config.record import PLACES, Config
 from fedprox_tff.core.errors import UserError
 
 # What may differ between the runs of one curve: it changes no value that is compared, or is what a band is over.
 FREE = {'seed', 'rounds', 'runtime', 'device', 'rounds_per_evaluation', 'rounds_per_dissimilarity', 'measure_gamma'}
-FREE |= {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name'}
+FREE |= PLACES
 
 
 @dataclasses.dataclass

@@ -13,14 +13,16 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.training import columns
 
-EVALUATION = ('test/accuracy', 'test/loss', 'train/accuracy', 'train/loss')
+EVALUATION = tuple(column.name for column in columns.EVALUATION)
 _IN_CONFIG = {'algorithm': str, 'dataset': str, 'rounds': int}  # what no run's config is without
 
 
@@ -68,13 +70,34 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
   """
   _check_folder(path)
   try:
-    config = json.loads((path / 'config.json').read_text())['config']
+    config = flat(json.loads((path / 'config.json').read_text())['config'])
     wrong = [key for key, kind in _IN_CONFIG.items() if not isinstance(config.get(key), kind)]
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f'{path}: config.json cannot be read as that of a run ({_line(error)}).') from None
   if wrong:
     raise UserError(f'{path}: config.json is not that of a run: it lacks {", ".join(wrong)}.')
   return config
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a config as flags and values: that of `fedprox_tff` where this version can read it.
+
+  What another version has written is flattened as it is, so that its runs can be drawn beside others.
+  """
+  try:
+    return Config.from_record(record).flat()
+  except ValueError:
+    return _flattened(record)
+
+
+def _flattened(record: Mapping[str, Any]) -> dict[str, Any]:
+  values = {}
+  for key, value in record.items():
+    if isinstance(value, Mapping):
+      values |= {key: value.get('name'), **_flattened({k: v for k, v in value.items() if k != 'name'})}
+    elif value is not None:
+      values[key] = value
+  return values
 
 
 def _prefixed(config: dict[str, Any]) -> dict[str, Any]:

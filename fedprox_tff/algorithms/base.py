@@ -202,7 +202,7 @@ class Algorithm(NamedTuple):
   Attributes:
     name: The name on the command line.
     title: The name in figures and tables, as its paper writes it.
-    words: What a legend says of it behind the title, such as its mu; empty if the title says enough.
+    words: What a legend says behind the title, by the parameter that it speaks of, such as mu.
     line: The style of its curves, one of Matplotlib's.
     client: The client's part.
     server: The server's part.
@@ -214,7 +214,7 @@ class Algorithm(NamedTuple):
 
   name: str
   title: str
-  words: str = ''
+  words: Mapping[str, str] = NOTHING
   line: str = '-'
   client: ClientRule = ClientRule()
   server: ServerRule = ServerRule()

@@ -17,7 +17,7 @@ does a loss that stays the same; a loss that is not a number counts as an increa
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 from fedprox_tff.algorithms.base import Algorithm, Batch, ClientRule, Hparams, Local, Policy, Schedule
@@ -83,7 +83,7 @@ def fedprox(*, mu: Annotated[float | AdaptiveMu, OneOf({'adaptive': adaptive})] 
   return Algorithm(
     name='fedprox',
     title='FedProx',
-    words=r'adaptive $\mu$' if is_adaptive else mu_in_words(mu),
+    words=_words(mu),
     line='-.' if is_adaptive else '--' if mu == 0 else '-',
     client=ClientRule(hparams={'mu': mu.initial_mu if is_adaptive else mu}, gradient=gradient),
     schedule=Schedule(adapt=(lambda losses: {'mu': mu.after(losses)}) if is_adaptive else None),
@@ -92,6 +92,8 @@ def fedprox(*, mu: Annotated[float | AdaptiveMu, OneOf({'adaptive': adaptive})] 
   )
 
 
-def mu_in_words(mu: float) -> str:
-  """Returns what a legend says of a method's mu."""
-  return rf'$\mu$ = {int(mu) if mu == int(mu) else f"{mu:.7g}"}'
+def _words(mu: float | AdaptiveMu) -> Mapping[str, str]:
+  """Returns what a legend says of mu, with numbers as short as possible."""
+  if isinstance(mu, AdaptiveMu):
+    return {'mu': r'adaptive $\mu$', 'initial_mu': rf'initial $\mu$ = {mu.initial_mu:.7g}'}
+  return {'mu': rf'$\mu$ = {mu:.7g}'}

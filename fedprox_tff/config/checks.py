@@ -25,7 +25,10 @@ def check(config: Any) -> None:
       f'--clients_per_round={config.clients_per_round}: at most the {source.num_clients} clients of the federation.'
     )
   if algorithm.schedule.adapt is not None and config.rounds_per_evaluation > 1:
-    raise UserError('--mu=adaptive compares the training loss of each round: --rounds_per_evaluation=1 is needed.')
+    raise UserError(
+      f'--rounds_per_evaluation={config.rounds_per_evaluation}: {algorithm.name} adapts to the training loss of each '
+      'round here, so that --rounds_per_evaluation=1 is needed.'
+    )
   _check_name(config.name)
   _check_optimizer(config, algorithm)
   if config.client_states is not None and algorithm.client.init is None:

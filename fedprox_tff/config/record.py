@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from fedprox_tff.config import checks, choice, flags, names, optimizers
+from fedprox_tff.config import checks, choice, flags, names, optimizers, unused
 from fedprox_tff.config.choice import Choice, choose
 from fedprox_tff.config.flags import KINDS
 from fedprox_tff.config.settings import CLIENT_STATES, CLIENTS_PER_ROUND, SETTINGS, Settings
@@ -61,7 +61,7 @@ class Config(Settings):
         raise UserError(f'--{key} is not a flag; see --help.')
     config = cls._read(given)
     for kind, chosen in config._choices().items():
-      flags.refuse_unused(kind, chosen, config.dataset, given)
+      unused.refuse_unused(kind, chosen, config.dataset, given)
     checks.check(config)
     return config if config.name else dataclasses.replace(config, name=names.default_name(config, PLACES, cls._read))
 

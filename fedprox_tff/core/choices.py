@@ -38,12 +38,14 @@ class OneOf(NamedTuple):
 def choices_of(namespace: Mapping[str, Any], package: str) -> dict[str, Factory]:
   """Returns the factories that a package's `__init__` has imported: each the function that its module is named after.
 
+  They are in the order of their names, whatever the order of the imports.
+
   Args:
     namespace: The variables of the `__init__`, `vars()`.
     package: Its name, such as 'fedprox_tff.algorithms'.
   """
   return {
     name: value
-    for name, value in namespace.items()
+    for name, value in sorted(namespace.items())
     if inspect.isfunction(value) and value.__module__ == f'{package}.{name}' and value.__name__ == name
   }

@@ -109,8 +109,10 @@ def _dirichlet(
     concentration: alpha, above 0: towards 0 each class goes to one client, towards infinity the clients become alike.
 
   Raises:
-    DataError: if the examples do not go round.
+    DataError: if the concentration is not a positive number, or the examples do not go round.
   """
+  if not 0 < concentration < np.inf:
+    raise DataError(f'--dirichlet_alpha={concentration} is not a positive number.')
   _require_two_each(labels, num_clients)
   owner = np.empty(len(labels), np.int64)
   for label in np.unique(labels):

@@ -64,7 +64,7 @@ def grid(tmp_path):
 
 def write(folder, config, accuracies, losses=None, personal=None):
   folder.mkdir(parents=True)
-  (folder / 'config.json').write_text(json.dumps({'config': config.as_dict()}))
+  (folder / 'config.json').write_text(json.dumps({'config': config.flat()}))
   columns = {'test/accuracy': accuracies, 'test/loss': losses or accuracies}
   columns |= {'train/accuracy': accuracies, 'train/loss': losses or accuracies}
   if personal:

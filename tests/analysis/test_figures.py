@@ -12,7 +12,7 @@ SEEDS = 5
 
 
 def differing(cell, config):
-  return set(cell.config.differences(config.as_dict())) - figure_runs.FREE
+  return set(cell.config.differences(config.flat())) - figure_runs.FREE
 
 
 @pytest.mark.parametrize('name', FIGURES)
@@ -61,5 +61,7 @@ def test_panels_and_curves_are_those_of_the_paper(name, panels, curves):
 
 
 def test_adverse_starts_are_those_of_the_paper():
-  adaptive = [cell.config for cell in figure_runs.cells_of(FIGURES['figure11']) if cell.config.mu == 'adaptive']
+  adaptive = [
+    cell.config for cell in figure_runs.cells_of(FIGURES['figure11']) if cell.config.flat().get('mu') == 'adaptive'
+  ]
   assert [(config.synthetic_iid, config.initial_mu) for config in adaptive] == [(True, 1.0)] + 3 * [(False, 0.0)]

@@ -48,8 +48,11 @@ def describe(*differences):
       [{'partition': 'iid'}, {'partition': 'dirichlet', 'dirichlet_alpha': 0.3}],
       ['IID', r'Dirichlet($\alpha$ = 0.3)'],
     ),
-    # A method that has no words here yet, with a setting of its own.
-    ([FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG], ['scaffold, option number = 2', 'FedAvg']),
+    # A method with a setting that this version does not know.
+    (
+      [FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG],
+      ['SCAFFOLD, examples weighting, option number = 2', 'FedAvg'],
+    ),
     # An adaptive mu. What is measured besides sets no runs apart.
     (
       [{'mu': 'adaptive', 'initial_mu': 0.0}, {'mu': 1.0, 'rounds_per_dissimilarity': 1, 'measure_gamma': True}],

@@ -134,7 +134,9 @@ def test_of_two_runs_with_one_seed_the_fuller_is_taken(results, make_run):
   full = csv_of(loss=[2.0, 1.5, 1.0], accuracy=[0.1, 0.5, 0.8], variance=[3.0, 2.0, 1.0])
   make_run('with-variance', metrics=full, rounds=2, stragglers=0.0, rounds_per_dissimilarity=1)
   filled, notes = figure_runs.fill(FIGURES['figure8'], results)
-  assert [cell.values('dissimilarity/variance').to_numpy().tolist() for cell in filled if cell.config.mu == 1] == [[]]
+  assert [
+    cell.values('dissimilarity/variance').to_numpy().tolist() for cell in filled if cell.config.flat().get('mu') == 1
+  ] == [[]]
   assert filled[1].runs[0]['run'].iloc[0].endswith('with-variance')
   assert r'missing: MNIST, FedProx, $\mu$ = 0 (FedAvg): dissimilarity/variance was not measured' in notes
   assert not any('differ' in note for note in notes)
@@ -146,9 +148,9 @@ def test_of_two_runs_with_one_seed_the_fuller_is_taken(results, make_run):
 
 def test_a_longer_run_is_cut_to_the_papers_rounds(results, make_run):
   for cell in figure_runs.cells_of(FIGURES['figure8'])[2:]:
-    values = {key: value for key, value in cell.config.as_dict().items() if key in CONFIG}
+    values = {key: value for key, value in cell.config.flat().items() if key in CONFIG}
     metrics = csv_of(accuracy=[0.1] * 103, variance=[1.0] * 103)
-    values |= {'name': f'long-{cell.config.mu}', 'rounds': 102, 'seed': 7}
+    values |= {'name': f'long-{cell.config.flat().get("mu")}', 'rounds': 102, 'seed': 7}
     make_run(values.pop('name'), metrics=metrics, **values)
   filled, _ = figure_runs.fill(FIGURES['figure8'], results)
   assert all(cell.runs[7]['round_num'].max() == 100 for cell in filled)
@@ -219,7 +221,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 def test_adaptive_mu_has_a_style_of_its_own(make_run, tmp_path):
   for cell in figure_runs.cells_of(FIGURES['figure3']):
     folder = make_run(str(cell).replace('/', ''), metrics=csv_of(accuracy=[0.1, 0.2]))
-    (folder / 'config.json').write_text(json.dumps({'config': {**cell.config.as_dict(), 'rounds': 1}}))
+    (folder / 'config.json').write_text(json.dumps({'config': {**cell.config.flat(), 'rounds': 1}}))
   figure, notes = draw(tmp_path / 'results', 'figure3')
   assert notes == []
   assert [line.get_linestyle() for line in figure.axes[0].lines] == ['--', '-.', '-']

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.datasets import images
+from fedprox_tff.datasets.partitions import PARTITIONS
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 10, 1000)
@@ -13,9 +14,10 @@ PIXELS[:, 0, 2] = np.arange(1000) % 250  # two that tell the row
 PIXELS[:, 1, 0] = np.arange(1000) // 250
 
 
-def federate(**changes):
-  options = {'source': 'here', 'data_seed': 0, 'partition': 'iid', 'num_clients': 30, 'dirichlet_alpha': 0.5}
-  return images.federate('pool', PIXELS, LABELS, **options | changes)
+def federate(partition='iid', *, data_seed=0, num_clients=30, **arguments):
+  options = {'source': 'here', 'data_seed': data_seed, 'num_clients': num_clients}
+  options['partition'] = PARTITIONS[partition](**arguments)
+  return images.federate('pool', PIXELS, LABELS, **options)
 
 
 def both(dataset):

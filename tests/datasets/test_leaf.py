@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.errors import DataError, UserError
 from tests.federations import load
 
 
@@ -78,8 +78,8 @@ def test_flat_images_stay_flat_and_nested_ones_nested(write, tmp_path):
 
 
 def test_missing_folders_are_refused(write, tmp_path):
-  with pytest.raises(DataError, match='--data_dir'):
-    load('leaf', data_dir=None)
+  with pytest.raises(UserError, match='--dataset=leaf needs --data_dir'):
+    load('leaf')
   refused(tmp_path / 'nowhere', 'nowhere/train is not a folder')
   (tmp_path / 'test/all.json').unlink()
   refused(tmp_path, 'test holds no .json file')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.core import streams
-from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.errors import DataError, UserError
 from tests.federations import load
 
 VARIANCES = np.arange(1, 61) ** -1.2
@@ -144,7 +144,7 @@ def test_more_clients_than_memory_are_refused():
 
 def test_ranges_are_checked():
   for flag, value in (('synthetic_alpha', -1.0), ('synthetic_beta', np.nan), ('num_clients', 0)):
-    with pytest.raises(DataError, match=f'--{flag}'):
+    with pytest.raises(UserError, match=f'--{flag}'):
       load('synthetic', **{'data_seed': 0, flag: value})
 
 

@@ -6,6 +6,7 @@ effect of its sign around, which is how TFF's own test came to ask for the wrong
 """
 
 import collections
+import math
 
 import numpy as np
 import pytest
@@ -80,6 +81,38 @@ def test_proximal_gradient_is_the_derivative_of_its_term():
   of_objective = fedprox().client.gradient(Local(tuple(w), tuple(anchor)), batch, {'mu': 0.7})
   for d, g, e in zip(of_objective, gradient, expected, strict=True):
     np.testing.assert_allclose(d - g, e, rtol=1e-5, atol=1e-7)
+
+
+def mu_after_each(losses, initial_mu):
+  return [adaptive(initial_mu=initial_mu).after(losses[: i + 1]) for i in range(1, len(losses))]
+
+
+def test_the_papers_rule_for_mu():
+  """+0.1 for a rise, -0.1 after five falls in a row."""
+  losses = [5, 4, 3, 2, 1, 0.9, 1.2, 1.1]
+  assert mu_after_each(losses, 1.0) == [1.0, 1.0, 1.0, 1.0, 0.9, 1.0, 1.0]
+
+
+def test_each_change_of_mu_starts_the_count_anew():
+  falling = list(range(20, 0, -1))
+  assert mu_after_each(falling, 1.0)[3:15] == [1.0, *[0.9] * 5, *[0.8] * 5, 0.7]
+  assert mu_after_each([9, 8, 7, 6, 5, 6, 5, 4, 3, 2, 1], 0.0) == [*[0.0] * 4, *[0.1] * 5, 0.0]
+
+
+def test_an_adaptive_mu_stays_at_least_zero():
+  assert mu_after_each(list(range(20, 0, -1)), 0.0) == [0.0] * 19
+
+
+def test_a_loss_that_stays_changes_nothing_and_ends_a_run_of_falls():
+  assert mu_after_each([5, 4, 3, 2, 1, 1, 0.9], 1.0) == [1.0] * 6
+
+
+def test_a_loss_that_is_not_a_number_counts_as_a_rise():
+  assert mu_after_each([2.0, math.nan, math.nan], 0.0) == [0.1, 0.2]
+
+
+def test_before_two_losses_mu_is_the_initial_one():
+  assert adaptive(initial_mu=0.3).after([]) == adaptive(initial_mu=0.3).after([1.0]) == pytest.approx(0.3)
 
 
 def test_an_adaptive_mu_begins_at_its_initial_value_and_follows_the_losses():

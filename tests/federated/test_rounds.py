@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever kinds of process a method is made of, its rounds are the same in both runtimes."""
 
+import contextlib
+
+import numpy as np
 import pytest
 
+from fedprox_tff.algorithms import scaffold
 from fedprox_tff.algorithms.base import Algorithm, ClientRule, Report, Server, ServerRule, Start
 from fedprox_tff.core import tree
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.rounds import Rounds
+from fedprox_tff.federated.runtimes import Runtime
+from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP, InProcessContext
 from tests import problems
 
 
@@ -63,3 +69,34 @@ def test_clients_that_keep_nothing_are_not_asked():
   with runtimes.use('in_process') as used:
     state, _ = Rounds(process, used).next(process.initialize(), problems.payloads(problems.Q), refuse, refuse)
   assert problems.trained(state) != 0.0
+
+
+def test_states_are_kept_as_clients_have_worked():
+  """With one thread no more than three groups of clients are under way, of up to eight: 24 states of 48."""
+  process = problems.process(scaffold(), start=2.0, learning_rate=0.25, num_clients=48)
+  in_hand, most = set(), []
+
+  def read(place):
+    in_hand.add(place)
+    most.append(len(in_hand))
+    return process.initial_client_state
+
+  def keep(place, _):
+    in_hand.remove(place)
+
+  with contextlib.closing(InProcessContext(num_threads=1)) as context:
+    rounds = Rounds(process, Runtime('in_process', '/CPU:0', lambda: 0.0, context))
+    rounds.next(process.initialize(), problems.payloads(problems.Q * 24, uniform=True), read, keep)
+  assert (len(most), in_hand) == (48, set())
+  assert max(most) <= 3 * LARGEST_GROUP
+
+
+@pytest.mark.parametrize('runtime', ['in_process', 'worker'])
+def test_a_client_that_is_left_out_keeps_what_it_had(runtime):
+  """SCAFFOLD on Q from 2, two steps: client 1 is dropped, and client 0's gradients are 2 and 1.5, so c_0 is 1.75."""
+  process = problems.process(scaffold(), start=2.0, learning_rate=0.25)
+  kept = {0: process.initial_client_state, 1: (np.float32(0.5),)}
+  payloads = problems.payloads(problems.Q, num_steps=[2, 0])
+  with runtimes.use(runtime) as used:
+    Rounds(process, used).next(process.initialize(), payloads, kept.__getitem__, kept.__setitem__)
+  assert [float(kept[k][0]) for k in (0, 1)] == pytest.approx([1.75, 0.5])

@@ -83,6 +83,6 @@ def _select_device(runtime: str, device: str) -> None:
     raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
   elif not tf.config.list_physical_devices('GPU'):
     raise UserError(
-      '--device=gpu: TensorFlow finds no GPU here. The README (Machine) says how to install its CUDA libraries; '
+      '--device=gpu: TensorFlow finds no GPU here. docs/how-to/gpu.md says how to install its CUDA libraries; '
       'python -m fedprox_tff.doctor says what is missing.'
     )
