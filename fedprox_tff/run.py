@@ -17,7 +17,7 @@ from fedprox_tff.core.errors import RunFailedError, UserError
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.machine import signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
-from fedprox_tff.training import data
+from fedprox_tff.training import columns, data
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import results_folder
 
@@ -90,19 +90,20 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
 
 
 def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> None:
-  tested = [row for row in rows if not math.isnan(row['test/accuracy'])]
+  tested = [row for row in rows if not math.isnan(row[columns.TEST_ACCURACY.name])]
   if tested:
-    best, last = max(tested, key=lambda row: row['test/accuracy']), tested[-1]
-    say(
-      f'test accuracy: best {best["test/accuracy"]:.4f} in round {best["round_num"]:.0f}, '
-      f'last {last["test/accuracy"]:.4f} in round {last["round_num"]:.0f}'
-    )
+    best, last = max(tested, key=lambda row: row[columns.TEST_ACCURACY.name]), tested[-1]
+    say(f'test accuracy: best {_accuracy_of(best)}, last {_accuracy_of(last)}')
   else:
     say('test accuracy: none, since the federation has no test examples')
   if config.dataset.name == config.fallback_dataset:
     say(f'*** on {config.dataset.name}, the fallback data set ***')
   say(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
   say(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
+
+
+def _accuracy_of(row: Mapping[str, float]) -> str:
+  return f'{row[columns.TEST_ACCURACY.name]:.4f} in round {row[columns.ROUND_NUM.name]:.0f}'
 
 
 def _python() -> str:

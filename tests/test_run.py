@@ -23,6 +23,7 @@ from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.cohort import sample_cohort
 from tests.federations import load
+from tests.training.test_tensorboard import points
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']
@@ -86,7 +87,7 @@ def test_a_run_from_flags_to_results(tmp_path, capsys, algorithm):
   assert {row['cohort/stragglers'] for row in rows[1:]} == {'2'}
   assert {row['cohort/dropped'] for row in rows[1:]} == {'2' if algorithm == 'fedavg' else '0'}
   assert {row['mu'] for row in rows} == {'0.0' if algorithm == 'fedavg' else '1.0'}
-  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['algorithm'] == algorithm
+  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['algorithm']['name'] == algorithm
   assert list((tmp_path / 'run' / 'tensorboard').iterdir())
   said = capsys.readouterr().out
   assert 'this federation' in said
@@ -218,6 +219,8 @@ def test_ended_twice_by_sigkill_it_ends_with_the_same_bits(tmp_path):
   assert main(*SMALL, *flags, f'--results_dir={results}', '--name=run') == 0
   killed, whole = results / 'run', tmp_path / 'whole' / 'run'
   assert lasting(read_rows(killed)) == lasting(read_rows(whole))
+  steps = sorted(step for step, _ in points(killed / 'tensorboard')['train/loss'])
+  assert steps == list(range(25))  # in TensorBoard, too, each round is there once
   config = Config.from_flags(dict(flag.lstrip('-').split('=') for flag in [*SMALL, *flags]))
   for a, b in zip(final_weights(killed, config), final_weights(whole, config), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -268,7 +271,10 @@ def test_interrupted_between_checkpoints_of_every_round(tmp_path):
     (['--dataset=digits', '--server_optimizer=adam:beta_1=nan'], '--server_optimizer=adam:beta_1=nan: '),
     (['mu=1'], 'mu=1: flags only, such as --mu=...;'),
     (['--dataset=digits', '--results_dir=/proc/none'], '--results_dir=/proc/none'),
-    (['--dataset=mnist', '--data_dir=/no/such/folder'], '--data_dir'),
+    (['--data_dir=/no/such/folder'], '--data_dir=/no/such/folder is not a folder'),
+    (['--data_dir=/no/such/folder', '--fallback_dataset=digits'], '--data_dir=/no/such/folder is not a folder'),
+    (['--dataset=leaf', '--data_dir=/none', '--fallback_dataset=digits'], '--data_dir=/none is not a folder'),
+    (['--dataset=digits', f'--name={"ü" * 128}'], 'a name of at most 255 bytes'),
   ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, message):
@@ -297,7 +303,7 @@ def test_without_the_data_only_the_flag_swaps_them(tmp_path, monkeypatch, capsys
   assert main(*flags, '--fallback_dataset=digits', '--name=run') == 0
   said = capsys.readouterr().out
   assert said.count('*** ') == 2  # at the start and at the end
-  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['dataset'] == 'digits'
+  assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['dataset']['name'] == 'digits'
 
 
 @pytest.mark.skipif('FEDPROX_DATA_DIR' not in os.environ, reason='$FEDPROX_DATA_DIR names no folder with MNIST')

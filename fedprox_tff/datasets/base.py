@@ -4,12 +4,13 @@
 import dataclasses
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.errors import DataError, UserError
 
 __all__ = [
   'ALIGNMENT',
@@ -20,6 +21,7 @@ __all__ = [
   'FederatedDataset',
   'Statistics',
   'client_ids',
+  'data_folder',
   'empty_split',
   'split_from_clients',
   'train_size',
@@ -133,6 +135,18 @@ def train_size(num_examples):
     num_examples: n, an int or an integer array.
   """
   return 9 * num_examples // 10
+
+
+def data_folder(data_dir: str) -> str:
+  """Returns the folder that a user named, `~` replaced by the home folder.
+
+  Raises:
+    UserError: If it is not there. That is a mistake of the user's, for which no other data set may stand in.
+  """
+  folder = os.path.expanduser(data_dir)
+  if not os.path.isdir(folder):
+    raise UserError(f'--data_dir={data_dir} is not a folder.')
+  return folder
 
 
 def empty_split(sizes: np.ndarray, input_shape: tuple[int, ...]) -> ClientSplit:

@@ -40,7 +40,7 @@ def leaf(*, data_dir: str | None = None) -> base.DataSet:
 
 
 def _read_folder(data_dir: str) -> base.FederatedDataset:
-  root = os.path.expanduser(data_dir)
+  root = base.data_folder(data_dir)
   train, test = {}, {}
   for part, users in (('train', train), ('test', test)):
     for path in _json_files(os.path.join(root, part)):

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedprox_tff.core.errors import DataError, UserError
+from fedprox_tff.core.errors import DataError
+from fedprox_tff.datasets import base
 from fedprox_tff.machine import files
 
 VARIABLE = 'FEDPROX_DATA_DIR'
@@ -62,11 +63,10 @@ def find(data_dir: str | None) -> list[str]:
     The four IDX files in the order of `IDX_SHA256`, or the one `mnist.npz`, or nothing.
 
   Raises:
-    UserError: if `data_dir` is given and is not a folder: a mistake of the user's that no other data can stand in for.
+    UserError: if `data_dir` is given and is not a folder.
   """
-  if data_dir and not os.path.isdir(os.path.expanduser(data_dir)):
-    raise UserError(f'--data_dir={data_dir} is not a folder.')
-  places = [place for place in (data_dir, os.environ.get(VARIABLE), cache_dir()) if place]
+  given = base.data_folder(data_dir) if data_dir else None
+  places = [place for place in (given, os.environ.get(VARIABLE), cache_dir()) if place]
   for folder in [os.path.join(os.path.expanduser(place), sub) for place in places for sub in ('', 'mnist')]:
     idx = [path for name in IDX_SHA256 for path in _spellings(folder, name)[:1]]
     if len(idx) == len(IDX_SHA256):

@@ -24,10 +24,11 @@ from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
+from fedprox_tff.training import columns
 from fedprox_tff.training.run_folder import read_rows
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
-_EVALUATION = ('test/accuracy', 'test/loss', 'train/accuracy', 'train/loss')
+_EVALUATION = tuple(column.name for column in columns.EVALUATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +142,9 @@ def choose(trial: Trial, find: Callable[[Config], pathlib.Path | None]) -> Choic
 def criterion(config: Config, folder: pathlib.Path) -> float:
   """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
   losses = [
-    row['train/loss']
+    row[columns.TRAIN_LOSS.name]
     for row in read_rows(folder)
-    if row['round_num'] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
+    if row[columns.ROUND_NUM.name] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
   ][-LAST:]
   mean = sum(losses) / len(losses)
   return mean if math.isfinite(mean) else math.inf
@@ -154,7 +155,7 @@ def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
   points = list(dict.fromkeys(key for choice in choices for key in choice.trial.point))
   with files.replacing(path) as unfinished, unfinished.open('w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['curve', *points, 'flag', 'value', 'train/loss', 'chosen'])
+    writer.writerow(['curve', *points, 'flag', 'value', columns.TRAIN_LOSS.name, 'chosen'])
     for choice in choices:
       trial = choice.trial
       for value, loss in zip(trial.values, choice.losses, strict=True):

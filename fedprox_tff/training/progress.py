@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from fedprox_tff.machine.console import say
+from fedprox_tff.training import columns
 
 _PLAIN_LINES = 20  # about so many over a whole run
 
@@ -60,11 +61,11 @@ class Progress:
     now = time.monotonic()
     if self._first is None:
       self._first = (round_num, now)
-    evaluated = not math.isnan(row['train/accuracy'])
+    evaluated = not math.isnan(row[columns.TRAIN_ACCURACY.name])
     if evaluated:
       self._evaluated = (
-        f'test accuracy {row["test/accuracy"]:.4f}  test loss {row["test/loss"]:.4f}  '
-        f'train loss {row["train/loss"]:.4f}'
+        f'test accuracy {row[columns.TEST_ACCURACY.name]:.4f}  test loss {row[columns.TEST_LOSS.name]:.4f}  '
+        f'train loss {row[columns.TRAIN_LOSS.name]:.4f}'
       )
     self._warn(round_num, row)
     counter = f'round {round_num:>{len(str(self._total))}}/{self._total}'
@@ -86,9 +87,10 @@ class Progress:
     return f'  {minutes}:{seconds:02d} left'
 
   def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
-    if row['cohort/non_finite']:
-      self.say(f'warning: round {round_num}: {row["cohort/non_finite"]} clients left out, their updates are not finite')
-    if row['cohort/skipped']:
-      nobody = row['cohort/size'] <= row['cohort/dropped'] + row['cohort/non_finite']
+    non_finite = row[columns.COHORT_NON_FINITE.name]
+    if non_finite:
+      self.say(f'warning: round {round_num}: {non_finite} clients left out, their updates are not finite')
+    if row[columns.COHORT_SKIPPED.name]:
+      nobody = row[columns.COHORT_SIZE.name] <= row[columns.COHORT_DROPPED.name] + non_finite
       reason = 'nobody contributed' if nobody else "the clients' mean update is not finite"
       self.say(f"warning: round {round_num}: {reason}, so the server's step was skipped")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psutil
 import tensorflow as tf
 
 from fedprox_tff.config.record import Config
@@ -21,6 +20,7 @@ from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity
 from fedprox_tff.federated.evaluation.global_model import Evaluation
 from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation
 from fedprox_tff.federated.runtimes.runtime import Runtime
+from fedprox_tff.training import columns, rows
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import Snapshot
@@ -71,7 +71,7 @@ class RoundWriter:
 
   def resume(self, state: Any, round_num: int, client_states: Snapshot | None) -> None:
     """Takes up a run whose rounds up to `round_num` an earlier process has written."""
-    self._losses = [row['train/loss'] for row in self._folder.rows()[: round_num + 1]]
+    self._losses = [row[columns.TRAIN_LOSS.name] for row in self._folder.rows()[: round_num + 1]]
     self._newest = (state, round_num, client_states)
     self._progress.on_resume(round_num)
 
@@ -114,11 +114,10 @@ class RoundWriter:
     self._has_failed = True  # until all of it is done
     with tf.device(self._runtime.device):
       row = {**row, **self._evaluate(weights, round_num, client_states)}
-    row['memory/process_mb'] = psutil.Process().memory_info().rss / 2**20
-    row['memory/worker_mb'] = self._runtime.worker_memory_mb()
+    row |= rows.of_memory(self._runtime.worker_memory_mb())
     self._folder.append(row, round_num)
     self._tensorboard.write(row, round_num)
-    self._losses.append(row['train/loss'])
+    self._losses.append(row[columns.TRAIN_LOSS.name])
     self._newest = (state, round_num, client_states)
     if round_num and round_num % self._config.rounds_per_checkpoint == 0:
       self._save(state, round_num, client_states)
@@ -142,19 +141,7 @@ class RoundWriter:
         personal = self._experiment.evaluate_personal(weights, client_states or {})
     if self._dissimilarity_is_due(round_num):
       dissimilarity = self._experiment.dissimilarity(weights)
-    return {
-      'test/accuracy': test.accuracy,
-      'test/accuracy_p10': test.accuracy_p10,
-      'test/loss': test.loss,
-      'train/accuracy': train.accuracy,
-      'train/loss': train.loss,
-      'personal/accuracy': personal.accuracy,
-      'personal/accuracy_p10': personal.accuracy_p10,
-      'personal/loss': personal.loss,
-      'dissimilarity/variance': dissimilarity.variance,
-      'dissimilarity/b': dissimilarity.b,
-      'seconds/evaluation': time.monotonic() - start,
-    }
+    return rows.of_evaluation(train, test, personal, dissimilarity, time.monotonic() - start)
 
   def _is_due(self, round_num: int, period: int) -> bool:
     return round_num % period == 0 or round_num == self._config.rounds

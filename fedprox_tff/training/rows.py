@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a round's training measures, as columns of its row."""
+"""What is measured in a round, as columns of its row: in training, in the evaluation, of memory."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 
+from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity
+from fedprox_tff.federated.evaluation.global_model import Evaluation
+from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation
 from fedprox_tff.training import columns
 from fedprox_tff.training.cohort import Participant
 
@@ -38,6 +42,41 @@ def of_training(participants: Sequence[Participant], metrics: Any, hparams: Mapp
     columns.GAMMA_MAX.name: float(counts['gamma_max']) if measured else math.nan,
     columns.SECONDS_TRAIN.name: seconds,
     **{name: _shortest(hparams.get(name, 0.0)) for name in columns.OF_METHODS},
+  }
+
+
+def of_evaluation(
+  train: Evaluation, test: Evaluation, personal: PersonalEvaluation, dissimilarity: Dissimilarity, seconds: float
+) -> Row:
+  """Returns what was measured at the round's weights, NaN where it was not due.
+
+  Args:
+    train: Of the global model on all training examples.
+    test: Of the global model on all test examples.
+    personal: Of clients' own models on their test examples.
+    dissimilarity: Of the clients' gradients.
+    seconds: Wall time of the evaluation.
+  """
+  return {
+    columns.TEST_ACCURACY.name: test.accuracy,
+    columns.TEST_ACCURACY_P10.name: test.accuracy_p10,
+    columns.TEST_LOSS.name: test.loss,
+    columns.TRAIN_ACCURACY.name: train.accuracy,
+    columns.TRAIN_LOSS.name: train.loss,
+    columns.PERSONAL_ACCURACY.name: personal.accuracy,
+    columns.PERSONAL_ACCURACY_P10.name: personal.accuracy_p10,
+    columns.PERSONAL_LOSS.name: personal.loss,
+    columns.DISSIMILARITY_VARIANCE.name: dissimilarity.variance,
+    columns.DISSIMILARITY_B.name: dissimilarity.b,
+    columns.SECONDS_EVALUATION.name: seconds,
+  }
+
+
+def of_memory(worker_mb: float) -> Row:
+  """Returns what this process and TFF's worker hold, in MiB."""
+  return {
+    columns.MEMORY_PROCESS.name: psutil.Process().memory_info().rss / 2**20,
+    columns.MEMORY_WORKER.name: worker_mb,
   }
 
 

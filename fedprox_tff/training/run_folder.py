@@ -32,6 +32,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine import files
+from fedprox_tff.training.columns import ROUND_NUM
 
 _PACKAGES = ('tensorflow', 'tensorflow-federated', 'numpy', 'jax', 'jaxlib')
 _TAIL_BYTES = 1 << 16  # holds many rows
@@ -58,7 +59,7 @@ class RunFolder:
     with self.metrics_path.open('a', newline='') as file:
       writer = csv.writer(file, lineterminator='\n')
       if not file.tell():
-        writer.writerow(['round_num', *names])
+        writer.writerow([ROUND_NUM.name, *names])
       writer.writerow([round_num, *(row[name] for name in names)])
 
   def rows(self) -> list[dict[str, float]]:
@@ -67,7 +68,7 @@ class RunFolder:
 
   def has_rows_to(self, round_num: int) -> bool:
     """Returns whether the rows of all rounds up to this one are there."""
-    return [row['round_num'] for row in self.rows()][: round_num + 1] == list(range(round_num + 1))
+    return [row[ROUND_NUM.name] for row in self.rows()][: round_num + 1] == list(range(round_num + 1))
 
   def keep_rows(self, count: int) -> None:
     """Keeps the first `count` rows and removes the others."""
@@ -84,7 +85,7 @@ class RunFolder:
     if self._has_columns:
       return
     self._has_columns = True
-    columns, rows = ['round_num', *names], _rows_as_text(self.path)
+    columns, rows = [ROUND_NUM.name, *names], _rows_as_text(self.path)
     if rows and list(rows[0]) != columns:
       text = io.StringIO(newline='')
       writer = csv.DictWriter(text, columns, restval=math.nan, extrasaction='ignore', lineterminator='\n')

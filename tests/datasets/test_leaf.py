@@ -80,7 +80,9 @@ def test_flat_images_stay_flat_and_nested_ones_nested(write, tmp_path):
 def test_missing_folders_are_refused(write, tmp_path):
   with pytest.raises(UserError, match='--dataset=leaf needs --data_dir'):
     load('leaf')
-  refused(tmp_path / 'nowhere', 'nowhere/train is not a folder')
+  with pytest.raises(UserError, match=r'^--data_dir=.*nowhere is not a folder') as error:
+    load('leaf', data_dir=str(tmp_path / 'nowhere'))
+  assert not isinstance(error.value, DataError)  # which --fallback_dataset would swallow
   (tmp_path / 'test/all.json').unlink()
   refused(tmp_path, 'test holds no .json file')
   (tmp_path / 'test').rmdir()

@@ -98,11 +98,11 @@ def test_a_state_of_other_shapes_is_not_trusted(tmp_path):
 def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
   with opened(tmp_path) as (folder, checkpoints):
     fill(folder, checkpoints, range(6), save=(2, 5))
-  checkpoints = tmp_path / 'run' / 'checkpoints'
-  (checkpoints / 'round_5' / 'saved_model.pb').write_bytes(b'half')
-  (checkpoints / 'round_7_temp1234').mkdir()  # what a kill in the middle of a save leaves
+  path = tmp_path / 'run' / 'checkpoints'
+  (path / 'round_5' / 'saved_model.pb').write_bytes(b'half')
+  (path / 'round_7_temp1234').mkdir()  # what a kill in the middle of a save leaves
   with opened(tmp_path) as (folder, checkpoints):
-    assert sorted(path.name for path in checkpoints.iterdir()) == ['round_2', 'round_5']
+    assert sorted(saved.name for saved in path.iterdir()) == ['round_2', 'round_5']
     assert checkpoints.load(STATE)[1] == 2
     fill(folder, checkpoints, range(3, 6), save=(5,))
   with opened(tmp_path) as (folder, checkpoints):

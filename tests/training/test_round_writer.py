@@ -10,17 +10,18 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.federated import runtimes
 from fedprox_tff.training import loop
 from fedprox_tff.training.builder import Builder
+from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import PLACES, ClientStates
 from fedprox_tff.training.cohort import sample_cohort
 from fedprox_tff.training.progress import Progress
-from fedprox_tff.training.run_folder import RunFolder, open_run
+from fedprox_tff.training.run_folder import open_run
 from tests.federations import load
 
 DATA = load('digits', data_seed=0)
 
 
-def run(tmp_path, **values):
-  """Trains four rounds and returns what the folder then holds: its rounds and the newest saved one."""
+def run(tmp_path, after_round=lambda: None, **values):
+  """Trains four rounds; returns what went wrong, the rounds in the folder and the newest saved one."""
   config = Config.from_flags(
     {'dataset': 'digits', 'rounds': 4, 'epochs': 1, 'results_dir': str(tmp_path), 'name': 'run', **values}
   )
@@ -29,34 +30,43 @@ def run(tmp_path, **values):
     experiment = Builder().build(config, DATA)
     with open_run(config, DATA) as folder:
       try:
-        with Progress(config.rounds) as progress:
+        with Progress(config.rounds, after_round=after_round) as progress:
           loop.train(config, experiment, runtime, folder, progress)
       except OSError as caught:
         error = caught
+      if (tmp_path / 'kept').exists():
+        replace(tmp_path / 'kept', folder.metrics_path)
       rounds = [row['round_num'] for row in folder.rows()]
-      return rounds, folder.load(experiment.initial_state)[1], error
+      with Checkpoints(folder) as checkpoints:
+        return error, rounds, checkpoints.load(experiment.initial_state)[1]
+
+
+def replace(path, folder):
+  """Puts a file in the place of an empty folder."""
+  folder.rmdir()
+  path.rename(folder)
 
 
 def test_every_round_is_written_and_the_last_is_saved(tmp_path):
-  assert run(tmp_path) == ([0, 1, 2, 3, 4], 4, None)
+  assert run(tmp_path) == (None, [0, 1, 2, 3, 4], 4)
 
 
 @pytest.mark.parametrize('broken', [1, 3, 4])
-def test_what_goes_wrong_in_writing_ends_the_run_with_the_round_before_saved(tmp_path, monkeypatch, broken):
-  release = RunFolder.release
+def test_what_goes_wrong_in_writing_ends_the_run_with_the_round_before_saved(tmp_path, broken):
+  """A folder takes the place of metrics.csv, so that the next row cannot be written."""
+  metrics = tmp_path / 'run' / 'metrics.csv'
 
-  def release_unless_the_disk_is_full(self, row, round_num):
-    if round_num == broken:
-      raise OSError('no space left')
-    release(self, row, round_num)
+  def after_round():
+    if metrics.read_text().count('\n') == broken + 1:  # with the header and round 0
+      metrics.rename(tmp_path / 'kept')
+      metrics.mkdir()
 
-  monkeypatch.setattr(RunFolder, 'release', release_unless_the_disk_is_full)
-  rounds, saved, error = run(tmp_path)
-  assert str(error) == 'no space left'
+  error, rounds, saved = run(tmp_path, after_round)
+  assert isinstance(error, IsADirectoryError)
+  assert error.filename == str(metrics)
   assert rounds == list(range(broken))
   assert saved == broken - 1
-  monkeypatch.undo()
-  assert run(tmp_path) == ([0, 1, 2, 3, 4], 4, None)  # and the same command goes on
+  assert run(tmp_path) == (None, [0, 1, 2, 3, 4], 4)  # and the same command goes on
 
 
 def test_a_run_that_goes_on_knows_its_losses(tmp_path):
@@ -96,9 +106,9 @@ class StatefulRuns:
     """Returns what must be the same however a run came about: rows, the newest state, clients' states; as bits."""
     config = self.config(results)
     experiment = self._builder.build(config, DATA)
-    with open_run(config, DATA) as folder:
+    with open_run(config, DATA) as folder, Checkpoints(folder) as checkpoints:
       states = ClientStates(experiment.initial_client_state, folder.path / 'client_states')
-      state, round_num = folder.load(experiment.initial_state, states)
+      state, round_num = checkpoints.load(experiment.initial_state, states)
       assert round_num == 9
       return rows(results), bits(state), {client: bits(kept) for client, kept in states.snapshot().items()}
 
@@ -164,53 +174,49 @@ def test_a_run_of_stateful_clients_that_is_interrupted_goes_on_with_the_same_bit
 
 
 @pytest.mark.parametrize('place', PLACES)
-def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(stateful, tmp_path, monkeypatch, place):
-  """What is on disk at some moments is what a kill would leave; rounds train on while these copies are made."""
+def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(stateful, tmp_path, place):
+  """What a kill would leave: copies of the folder, made while rounds train on, some of them without the newest files.
+
+  A checkpoint comes after the states of its round's clients, and after its row.
+  """
   runs, whole = stateful
-  copies = []
+  lost = {
+    4: ['checkpoints/round_4'],
+    6: ['checkpoints/round_6', 'client_states/round_6.npy'],
+    7: [],  # a round without a checkpoint
+  }
 
-  def copy(*_):
-    to = tmp_path / f'copy-{len(copies)}'
-    shutil.copytree(tmp_path / 'run', to / 'run', ignore=shutil.ignore_patterns('*.tmp'))
-    copies.append(to)
+  def copy():
+    round_num = (tmp_path / 'run' / 'metrics.csv').read_text().count('\n') - 2
+    if round_num in lost:
+      to = tmp_path / f'killed-{round_num}' / 'run'
+      shutil.copytree(tmp_path / 'run', to, ignore=shutil.ignore_patterns('*.tmp'))
+      for name in lost[round_num]:
+        path = to / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
 
-  def after(function, moment):
-    def wrapper(self, *args, **kwargs):
-      function(self, *args, **kwargs)
-      if args[-1:] == (moment,):
-        copy()
-
-    return wrapper
-
-  monkeypatch.setattr(ClientStates, 'save', after(ClientStates.save, 4))  # the states of the process are not there yet
-  monkeypatch.setattr(RunFolder, 'release', after(RunFolder.release, 6))  # nor is the checkpoint of that row
-  monkeypatch.setattr(ClientStates, 'forget_before', after(ClientStates.forget_before, 7))
-  runs.train(tmp_path, client_states=place)
-  monkeypatch.undo()
+  runs.train(tmp_path, copy, client_states=place)
   assert runs.outcome(tmp_path) == whole
-  assert len(copies) == 3
-  for killed, then in zip(copies, (place, *PLACES), strict=True):
-    assert len(rows(killed)) < len(whole[0])
+  for round_num, then in zip(lost, (place, *PLACES), strict=True):
+    killed = tmp_path / f'killed-{round_num}'
+    assert len(rows(killed)) == round_num + 2 < len(whole[0])
     runs.train(killed, client_states=then)
     assert runs.outcome(killed) == whole
 
 
-def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(
-  stateful, tmp_path, monkeypatch
-):
-  """On disk they are written as the round ends, not with its row."""
+def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(stateful, tmp_path):
+  """On disk they are written as the round ends, not with its row. Folders stand in the places of round 5's files."""
   runs, whole = stateful
-  put = ClientStates.put
+  in_the_way = [tmp_path / 'run' / 'client_states' / f'{client}-5.npy' for client in range(DATA.num_clients)]
 
-  def put_unless_the_disk_is_full(self, client, state, round_num):
-    if round_num == 5:
-      raise OSError('no space left')
-    put(self, client, state, round_num)
+  def after_round():
+    for path in in_the_way:
+      path.mkdir(parents=True, exist_ok=True)
 
-  monkeypatch.setattr(ClientStates, 'put', put_unless_the_disk_is_full)
-  with pytest.raises(OSError, match='no space left'):
-    runs.train(tmp_path, client_states='disk')
-  monkeypatch.undo()
+  with pytest.raises(IsADirectoryError, match=r'-5\.npy'):
+    runs.train(tmp_path, after_round, client_states='disk')
+  for path in in_the_way:
+    path.rmdir()
   assert sorted(path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['round_2', 'round_4']
   runs.train(tmp_path, client_states='disk')
   assert runs.outcome(tmp_path) == whole
