@@ -238,7 +238,7 @@ def test_the_figure_orders_methods_and_marks_what_does_not_reach_the_target(grid
   ('main', 'argv', 'said'),
   [
     (table.main, ['methods_mnist'], 'sweep.sh methods_mnist` makes runs there'),
-    (table.main, ['figure1_mnist'], 'figure1_mnist is not one of the figures; there are figure1, '),
+    (table.main, ['figure4'], 'figure4 is not one of the figures; there are figure1, '),
     (table.main, ['methods', '--format=curves'], '--format=curves: one comparison at a time, such as methods_mnist'),
     (plot.main, ['methods_mnist', 'figure1'], 'figure1: give comparisons of methods alone'),
     (plot.main, ['methods_mnist', '--band=std'], '--band=std: methods_mnist does not use it'),

@@ -235,10 +235,14 @@ def test_help_is_quick_and_bad_flags_are_refused(capsys):
   ended = subprocess.run([*command, '--help'], capture_output=True, text=True, check=True)
   assert '--output' in ended.stdout
   assert not any(slow in ended.stderr for slow in ('pandas', 'matplotlib', 'numpy', 'tensorflow'))
-  for argv in ([], ['--outpt=x', 'a']):
-    with pytest.raises(SystemExit) as error:
-      plot.main(argv)
-    assert error.value.code == 2
+  for argv, said in (
+    ([], 'a figure or the folder of a run is needed'),
+    (['--outpt=x', 'a'], 'outpt'),
+    (['a', '--band=wide'], '--band=wide: one of std, minmax, ci95 is needed'),
+  ):
+    assert plot.main(argv) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_pixels_of_the_curve_are_there(make_run, tmp_path):
