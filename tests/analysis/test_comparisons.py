@@ -268,8 +268,8 @@ def test_the_comparisons_of_this_project(name):
   for trial in grid.trials:
     assert trial.seeds == [0, 1, 2, 3, 4]
     tried = trial.candidates[0]
-    default = Config.from_flags({'dataset': tried.dataset, 'algorithm': tried.algorithm})
-    assert getattr(default, trial.flag) in trial.values, trial
+    default = Config.from_flags({'dataset': tried.dataset.name, 'algorithm': tried.algorithm.name})
+    assert default.flat()[trial.flag] in trial.values, trial
     assert {config.seed for config in trial.candidates} == {100}
     assert {config.rounds_per_evaluation for config in trial.candidates} == {1}
     expected = 'drop' if 'drops' in trial.curve else 'partial'
