@@ -27,6 +27,29 @@ UPDATE = 'touch requirements.txt && make setup'
 REBUILD = 'rm -r .venv && make setup'
 LOCAL_HOSTS = ('localhost', '127.0.0.1')
 
+GPUS = """
+import tensorflow as tf
+print(*[gpu.name for gpu in tf.config.list_physical_devices('GPU')])
+"""
+
+RUNTIME = """
+import tensorflow as tf
+import tensorflow_federated as tff
+from fedprox_tff.federated import runtimes
+
+@tff.tensorflow.computation
+def answer():
+  return tf.constant(42)
+
+with runtimes.use({runtime!r}):
+  print(int(answer()))
+"""
+
+MNIST = """
+from fedprox_tff.datasets import mnist_files
+print(mnist_files.locate({data_dir!r}) or '')
+"""
+
 
 class Finding(NamedTuple):
   """What a check found."""
@@ -63,10 +86,10 @@ def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   yield check_packages(pins, {name: installed_version(name) for name in pins})
   yield check_resources(usable_cores(), free_memory())
   yield check_proxy(os.environ)
-  yield check_mnist(probes.ask(probes.MNIST.format(data_dir=data_dir), timeout))
-  yield check_gpus(probes.ask(probes.GPUS, timeout), has_driver=has_nvidia_driver())
+  yield check_mnist(probes.ask(MNIST.format(data_dir=data_dir), timeout))
+  yield check_gpus(probes.ask(GPUS, timeout), has_driver=has_nvidia_driver())
   for runtime in ('in_process', 'worker'):
-    yield check_runtime(runtime, probes.ask(probes.RUNTIME.format(runtime=runtime), timeout))
+    yield check_runtime(runtime, probes.ask(RUNTIME.format(runtime=runtime), timeout))
 
 
 def check_python(version: tuple) -> Finding:
