@@ -1,125 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who imports whom in a source tree, and which of these imports its plan does not allow.
-
-All imports count: those at the top of a file, in functions, and for type checkers only.
-"""
+"""What imports what in a tree of Python files, read from the files; and what in it breaks the order of the rooms."""
 
 import ast
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-FOLDERS = ('fedprox_tff', 'analysis', 'benchmarks', 'experiments')
-
-# A room may import from itself and from rooms of a lower rank. Two rooms of one rank do not know each other.
-RANKS = {
-  **dict.fromkeys(('core', 'machine'), 0),
-  **dict.fromkeys(('algorithms', 'datasets', 'models'), 1),
-  'config': 2,
-  'federated': 3,
-  'training': 4,
-  'sweeps': 5,
-}
-DOORS = ('run', 'sweep', 'doctor')
-_RANK_OF_DOORS = 6
-
-# Beside the rule of ranks: those who build a process out of an algorithm and a model know no flags.
-FORBIDDEN = {'federated': ('config',)}
-
-# Of the rooms above the models', analysis reads results and grids; it trains nothing.
-FOR_ANALYSIS = (
-  *('core', 'machine.console', 'algorithms', 'datasets', 'models', 'config'),
-  *('training.columns', 'training.run_folder', 'sweeps.grids', 'sweeps.grid_checks', 'sweeps.search'),
+# Lower rooms first. A module may import from rooms of a lower rank, and from its own room.
+RANKS: Sequence[Sequence[str]] = (
+  ('fedprox_tff.__init__', 'fedprox_tff.core', 'fedprox_tff.machine'),
+  ('fedprox_tff.algorithms', 'fedprox_tff.datasets', 'fedprox_tff.models'),
+  ('fedprox_tff.config',),
+  ('fedprox_tff.federated',),
+  ('fedprox_tff.training',),
+  ('fedprox_tff.sweeps',),
+  ('fedprox_tff.run', 'fedprox_tff.sweep', 'fedprox_tff.doctor'),
+  ('analysis', 'benchmarks', 'experiments', 'scripts'),
 )
+# What a room must not import though it has a lower rank: these three do not know how a run is described, nor the other
+# way around; figures read what runs and sweeps have written, and train nothing.
+APART: Mapping[str, Sequence[str]] = {
+  'fedprox_tff.federated': ('fedprox_tff.config',),
+  'fedprox_tff.algorithms': ('fedprox_tff.datasets', 'fedprox_tff.models'),
+  'fedprox_tff.datasets': ('fedprox_tff.algorithms', 'fedprox_tff.models'),
+  'fedprox_tff.models': ('fedprox_tff.algorithms', 'fedprox_tff.datasets'),
+  'analysis': ('fedprox_tff.federated', 'fedprox_tff.run', 'fedprox_tff.sweep', 'fedprox_tff.doctor', 'benchmarks'),
+}
 
 
-def problems(root: pathlib.Path) -> list[str]:
-  """Returns what is wrong with the imports of a tree, a line each."""
-  graph = imports(root)
-  nowhere = [f'{module} is in no room of the plan' for module in graph if not _is_placed(module)]
-  if nowhere:
-    return nowhere
-  found = [f'{user} imports {used}' for user, targets in graph.items() for used in targets if not _allows(user, used)]
-  return sorted(found) + [f'circle: {" -> ".join(circle)}' for circle in circles(graph)]
+def read(root: pathlib.Path, folders: Iterable[str]) -> dict[str, set[str]]:
+  """Returns for each module of some folders the modules of these folders that it imports, wherever it does so."""
+  paths = {path for folder in folders for path in (root / folder).rglob('*.py')}
+  modules = {_name(path.relative_to(root)): path for path in paths}
+  return {name: set(_imports(name, path, modules)) - {name} for name, path in modules.items()}
 
 
-def imports(root: pathlib.Path) -> dict[str, set[str]]:
-  """Returns the modules of a tree, and which of them each one imports."""
-  paths = {_name(path.relative_to(root)): path for folder in FOLDERS for path in (root / folder).rglob('*.py')}
-  return {name: {used for used in _imported(name, path, paths) if used in paths} for name, path in paths.items()}
-
-
-def third_parties(root: pathlib.Path) -> dict[str, set[str]]:
-  """Returns the first part of the name of each module that is imported and not of the tree, and who imports it."""
-  found: dict[str, set[str]] = {}
-  for folder in FOLDERS:
-    for path in (root / folder).rglob('*.py'):
-      name = _name(path.relative_to(root))
-      for used in _imported(name, path, {}):
-        if used.split('.')[0] not in FOLDERS:
-          found.setdefault(used.split('.')[0], set()).add(name)
-  return found
-
-
-def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-  """Returns the circles that a depth-first walk meets, each from its first module back to that."""
-  found, done = [], set()
-
-  def visit(module: str, path: list[str]) -> None:
-    if module in path:
-      found.append([*path[path.index(module) :], module])
-    elif module not in done:
-      for used in sorted(graph[module]):
-        visit(used, [*path, module])
-      done.add(module)
-
-  for module in sorted(graph):
-    visit(module, [])
-  return found
+def wrong(imports: Mapping[str, set[str]]) -> list[str]:
+  """Returns what breaks the order of the rooms, a line each: imports of a higher rank, walls, and circles."""
+  lines = []
+  for module, imported in sorted(imports.items()):
+    for other in sorted(imported):
+      if _rank(other) > _rank(module):
+        lines.append(f'{module} imports {other}, which is of a higher rank')
+      if any(_is_in(module, room) and _is_in(other, wall) for room, walls in APART.items() for wall in walls):
+        lines.append(f'{module} imports {other}, from which it is to be kept apart')
+  return lines + [f'a circle: {" -> ".join(circle)}' for circle in _circles(imports)]
 
 
 def _name(path: pathlib.Path) -> str:
-  return '.'.join(path.with_suffix('').parts).removesuffix('.__init__')
+  return '.'.join(path.with_suffix('').parts)
 
 
-def _imported(name: str, path: pathlib.Path, paths: Mapping[str, pathlib.Path]) -> Iterator[str]:
-  """Yields the modules that a file imports; of `from package import x` the module x if it is one, else the package."""
+def _imports(name: str, path: pathlib.Path, modules: Mapping[str, pathlib.Path]) -> Iterator[str]:
+  """Yields the modules that a file imports, at its top, in functions, and for type checkers alone."""
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
+      targets = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-      base = name if path.name == '__init__.py' else name.rpartition('.')[0]
-      for _ in range(node.level - 1):
-        base = base.rpartition('.')[0]
-      module = '.'.join(filter(None, [base if node.level else '', node.module]))
-      for alias in node.names:
-        yield f'{module}.{alias.name}' if f'{module}.{alias.name}' in paths else module
+      package = name.split('.')[: -node.level] if node.level else []
+      base = '.'.join([*package, *([node.module] if node.module else [])])
+      targets = [f'{base}.{alias.name}' for alias in node.names]
+    else:
+      continue
+    for target in targets:
+      yield from _module_of(target, modules)
 
 
-def _is_placed(module: str) -> bool:
-  return module.split('.', maxsplit=1)[0] != 'fedprox_tff' or _room(module) in ('', *RANKS, *DOORS)
+def _module_of(target: str, modules: Mapping[str, pathlib.Path]) -> Iterator[str]:
+  """Yields the module that an imported name is or is in; a package stands for its `__init__`."""
+  while target:
+    for module in (target, f'{target}.__init__'):
+      if module in modules:
+        yield module
+        return
+    target = target.rpartition('.')[0]
 
 
-def _is_placed(module: str) -> bool:
-  return module.split('.', maxsplit=1)[0] != 'fedprox_tff' or _room(module) in ('', *RANKS, *DOORS)
+def _is_in(module: str, room: str) -> bool:
+  return f'{module}.'.startswith(f'{room}.')
 
 
-def _allows(user: str, used: str) -> bool:
-  folder, room = user.split('.', maxsplit=1)[0], _room(user)
-  if used.split('.', maxsplit=1)[0] != 'fedprox_tff' or used == 'fedprox_tff':
-    return folder != 'fedprox_tff' or used == 'fedprox_tff'
-  used_room = _room(used)
-  if folder == 'analysis':
-    return any(f'{used}.'.startswith(f'fedprox_tff.{allowed}.') for allowed in FOR_ANALYSIS)
-  rank = _rank(room) if folder == 'fedprox_tff' else _RANK_OF_DOORS
-  if used_room in FORBIDDEN.get(room, ()):
-    return False
-  return (folder == 'fedprox_tff' and room == used_room) or _rank(used_room) < rank
+def _rank(module: str) -> int:
+  ranks = [rank for rank, rooms in enumerate(RANKS) for room in rooms if _is_in(module, room)]
+  if not ranks:
+    raise AssertionError(f'{module} is in no room: give it a rank in tests/imports.py.')
+  return ranks[0]
 
 
-def _room(module: str) -> str:
-  return [*module.split('.'), ''][1]
-
-
-def _rank(room: str) -> int:
-  """Returns the rank of a room or a door, -1 of the package itself."""
-  return _RANK_OF_DOORS if room in DOORS else -1 if not room else RANKS[room]
+def _circles(imports: Mapping[str, set[str]]) -> Iterator[list[str]]:
+  """Yields a circle of imports for each module from which one can be walked back to it, shortest names first."""
+  done: set[str] = set()
+  for start in sorted(imports):
+    came_from = {start: ''}
+    waiting = [start]
+    while waiting:
+      here = waiting.pop(0)
+      for there in sorted(imports[here]):
+        if there == start and start not in done:
+          circle = [start]
+          while here != start:
+            circle.insert(1, here)
+            here = came_from[here]
+          done |= set(circle)
+          yield circle
+          waiting = []
+          break
+        if there not in came_from:
+          came_from[there] = here
+          waiting.append(there)

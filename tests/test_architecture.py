@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports point one way, from the doors down to the core, and what answers at once needs no TensorFlow."""
+"""Imports point one way, without a circle, and what must answer at once imports no TensorFlow."""
 
 import pathlib
 import subprocess
@@ -7,131 +7,79 @@ import sys
 
 import pytest
 
-from tests.imports import problems
+from tests import imports
 
 ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ('fedprox_tff', 'analysis', 'benchmarks', 'experiments', 'scripts')
 
 
-def test_imports_point_one_way_and_make_no_circle():
-  assert problems(ROOT) == []
+def test_imports_point_one_way():
+  assert imports.wrong(imports.read(ROOT, FOLDERS)) == []
 
 
-@pytest.mark.parametrize(
-  ('files', 'said'),
-  [
-    ({'core/a.py': '', 'config/b.py': 'from fedprox_tff.core import a', 'run.py': 'import fedprox_tff.config.b'}, []),
-    ({'core/a.py': 'from fedprox_tff.config import b', 'config/b.py': ''}, ['core.a imports fedprox_tff.config.b']),
-    ({'core/a.py': 'import fedprox_tff.config.b', 'config/b.py': ''}, ['core.a imports fedprox_tff.config.b']),
-    ({'core/a.py': 'from ..config.b import c', 'config/b.py': 'c = 1'}, ['core.a imports fedprox_tff.config.b']),
-    (
-      {'core/a.py': 'def f():\n  from fedprox_tff.config.b import c', 'config/b.py': 'c = 1'},
-      ['core.a imports fedprox_tff.config.b'],
-    ),
-    (
-      {'core/a.py': 'if TYPE_CHECKING:\n  from fedprox_tff.config.b import c', 'config/b.py': 'c = 1'},
-      ['core.a imports fedprox_tff.config.b'],
-    ),
-    (
-      {'config/__init__.py': 'b = 1', 'core/a.py': 'from fedprox_tff.config import b'},
-      ['core.a imports fedprox_tff.config'],
-    ),
-    (
-      {'models/a.py': 'import fedprox_tff.datasets.b', 'datasets/b.py': ''},
-      ['models.a imports fedprox_tff.datasets.b'],
-    ),
-    (
-      {'federated/a.py': 'import fedprox_tff.config.b', 'config/b.py': ''},
-      ['federated.a imports fedprox_tff.config.b'],
-    ),
-    ({'attic/a.py': ''}, ['attic.a is in no room of the plan']),
-    ({'sweep.py': 'import fedprox_tff.run', 'run.py': ''}, ['sweep imports fedprox_tff.run']),
-    ({'core/a.py': 'import fedprox_tff.core.b', 'core/b.py': 'import numpy, fedprox_tff'}, []),
-    (
-      {
-        'core/a.py': 'import fedprox_tff.core.b',
-        'core/b.py': 'def f():\n  from . import c',
-        'core/c.py': 'from . import a',
-      },
-      ['circle: fedprox_tff.core.a -> fedprox_tff.core.b -> fedprox_tff.core.c -> fedprox_tff.core.a'],
-    ),
-  ],
-)
-def test_what_the_plan_of_the_rooms_does_not_allow_is_found(tmp_path, files, said):
-  write(tmp_path, {f'fedprox_tff/{name}': text for name, text in {'__init__.py': '', **files}.items()})
-  assert problems(tmp_path) == [line if line.startswith('circle') else f'fedprox_tff.{line}' for line in said]
-
-
-@pytest.mark.parametrize(
-  ('user', 'used', 'allowed'),
-  [
-    ('analysis/read', 'training/run_folder', True),
-    ('analysis/read', 'training/session', False),
-    ('analysis/read', 'sweeps/grids', True),
-    ('analysis/read', 'sweeps/pool', False),
-    ('analysis/read', 'federated/process', False),
-    ('analysis/read', 'machine/console', True),
-    ('benchmarks/time', 'sweeps/pool', True),
-    ('benchmarks/time', 'run', False),
-    ('experiments/sign', 'training/session', True),
-    ('experiments/sign', 'sweep', False),
-    ('fedprox_tff/training/loop', 'analysis/read', False),
-  ],
-)
-def test_what_programs_beside_the_package_may_import(tmp_path, user, used, allowed):
-  used = used if used.startswith('analysis') else f'fedprox_tff/{used}'
-  write(tmp_path, {f'{user}.py': f'import {used.replace("/", ".")}', f'{used}.py': ''})
-  names = [name.replace('/', '.') for name in (user, used)]
-  assert problems(tmp_path) == ([] if allowed else [f'{names[0]} imports {names[1]}'])
-
-
-def write(root, files):
+def made_up(tmp_path, **files):
+  """Returns what is wrong with a tree of files, by their names with __ for a dot."""
   for name, text in files.items():
-    path = root / name
+    path = tmp_path / pathlib.Path(*name.split('__')).with_suffix('.py')
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + '\n')
+    path.write_text(text)
+  return imports.wrong(imports.read(tmp_path, ['fedprox_tff']))
 
 
-IS_DONE = """
-from fedprox_tff.config.record import Config
-from fedprox_tff.training.run_folder import is_done
-assert not is_done(Config.from_flags({'results_dir': '/no/such/folder'}))
-"""
-SLOW = ('tensorflow', 'tensorflow_federated', 'jax', 'pandas', 'matplotlib')
+def test_an_import_of_a_higher_rank_is_found_wherever_it_is(tmp_path):
+  assert made_up(
+    tmp_path,
+    fedprox_tff__training__loop='',
+    fedprox_tff__core__tree='def f():\n  from fedprox_tff.training import loop\n',
+    fedprox_tff__config__record='import typing\nif typing.TYPE_CHECKING:\n  import fedprox_tff.training.loop\n',
+  ) == [
+    'fedprox_tff.config.record imports fedprox_tff.training.loop, which is of a higher rank',
+    'fedprox_tff.core.tree imports fedprox_tff.training.loop, which is of a higher rank',
+  ]
 
 
-def imported(code):
-  """Returns the names of all modules that a Python has imported when code has ended in it."""
-  code = f'import atexit, sys\natexit.register(lambda: print("\\n", *sys.modules))\n{code}'
-  result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  return set(result.stdout.splitlines()[-1].split())
+def test_a_circle_is_found(tmp_path):
+  assert made_up(
+    tmp_path,
+    fedprox_tff__core__a='from fedprox_tff.core.b import x\n',
+    fedprox_tff__core__b='from fedprox_tff.core import c\n',
+    fedprox_tff__core__c='from . import a\n',
+    fedprox_tff__core__d='from fedprox_tff.core import a\n',
+  ) == ['a circle: fedprox_tff.core.a -> fedprox_tff.core.b -> fedprox_tff.core.c']
 
 
-def door(name, *arguments):
-  return f'import runpy, sys\nsys.argv[1:] = {arguments!r}\nrunpy.run_module("fedprox_tff.{name}", run_name="__main__")'
+def test_a_wall_within_the_ranks_is_found(tmp_path):
+  (said,) = made_up(
+    tmp_path, fedprox_tff__config__record='', fedprox_tff__federated__process='from fedprox_tff.config import record\n'
+  )
+  assert said == 'fedprox_tff.federated.process imports fedprox_tff.config.record, from which it is to be kept apart'
+
+
+def test_a_module_without_a_room_is_an_error(tmp_path):
+  with pytest.raises(AssertionError, match=r'fedprox_tff\.cellar is in no room'):
+    made_up(tmp_path, fedprox_tff__cellar='', fedprox_tff__core__tree='import fedprox_tff.cellar\n')
 
 
 @pytest.mark.parametrize(
   'code',
   [
-    door('run', '--help'),
-    door('sweep', '--help'),
-    door('sweep', 'figure1_mnist', '--dry_run', '--results_dir=/no/such/folder'),
-    door('doctor', '--help'),
-    IS_DONE,
+    "from fedprox_tff import run; run.main(['run', '--help'])",
+    "from fedprox_tff import sweep; sweep.main(['sweep', '--help'])",
+    "from fedprox_tff import sweep; sweep.main(['sweep', 'figure1_mnist', '--dry_run'])",
+    'from fedprox_tff.config.record import Config; from fedprox_tff.training.run_folder import is_done; '
+    'is_done(Config.from_flags({}))',
+    'from fedprox_tff import doctor; doctor.read_pins("")',
+    'from fedprox_tff.training.data import load',
   ],
-  ids=['run --help', 'sweep --help', 'sweep --dry_run', 'doctor --help', 'is a run done?'],
 )
-def test_it_answers_without_what_takes_seconds_to_import(code):
-  assert imported(code) & set(SLOW) == set()
-
-
-def test_the_doctor_needs_only_the_standard_library():
-  """A Python that lacks the suite's packages must be able to say so."""
-  others = {name for name in imported(door('doctor', '--help')) if not name.startswith('_') and '.' not in name}
-  known = imported('')  # with what the installation itself brings, such as setuptools' hooks
-  assert others - known - set(sys.stdlib_module_names) == {'fedprox_tff'}
-
-
-def test_what_is_imported_is_seen():
-  assert {'numpy', 'fedprox_tff.core.streams'} <= imported('import fedprox_tff.core.streams')
+def test_what_answers_at_once_imports_no_tensorflow(code, tmp_path):
+  code += "; import sys; print([name for name in sys.modules if name.startswith(('tensorflow', 'jax', 'keras'))])"
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=tmp_path,
+    env={'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.splitlines()[-1] == '[]'

@@ -126,6 +126,11 @@ def test_the_runtimes_of_this_machine_answer(runtime):
   assert finding.status == 'ok', finding
 
 
+def test_the_doctor_itself_needs_only_the_standard_library():
+  code = 'import sys; import fedprox_tff.doctor; print({"tensorflow", "numpy", "absl"} & set(sys.modules) or "none")'
+  assert probes.ask(code, timeout=30).output == 'none'
+
+
 def test_help_comes_at_once():
   start = time.monotonic()
   shown = subprocess.run(

@@ -335,6 +335,7 @@ from fedprox_tff.algorithms import fedprox
 from fedprox_tff.federated.runtimes import graphs
 from fedprox_tff.federated.runtimes import in_process
 from fedprox_tff.federated import runtimes
+from fedprox_tff.federated.runtimes import runtime
 from tests import problems
 
 places = set()
@@ -347,7 +348,7 @@ def recording(function, tensors):
 
 
 call, graphs.call, in_process.call = graphs.call, recording, recording
-runtimes._DEVICES['cpu'] = '/CPU:1'
+runtime._DEVICES['cpu'] = '/CPU:1'
 with runtimes.use('in_process'):
   process = problems.process(fedprox(mu=1.0), start=0.0, learning_rate=0.25)
   state, _ = process.next(process.initialize(), problems.payloads(problems.Q))
