@@ -20,6 +20,7 @@ from fedprox_tff.algorithms.fedprox import adaptive
 from fedprox_tff.config.record import Config
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
+from fedprox_tff.training import data
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.cohort import sample_cohort
 from tests.federations import load
@@ -53,7 +54,7 @@ def lasting(rows):
 def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
   with runtimes.use('in_process'):
-    experiment = Builder().build(config, load('digits', data_seed=config.data_seed))
+    experiment = Builder().build(config, data.load(config))
     manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'), prefix='round_')
     state, version = asyncio.run(manager.load_latest(experiment.initial_state))
     assert version == config.rounds
