@@ -79,7 +79,8 @@ def main() -> int:
 
 def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   """Yields the findings on this machine, the quick ones first."""
-  pins = read_pins((probes.ROOT / 'requirements.txt').read_text())
+  lock = probes.ROOT / 'requirements.txt'
+  pins = read_pins(lock.read_text()) if lock.exists() else {}
   yield check_python(sys.version_info)
   yield check_platform(platform.system(), platform.machine())
   yield check_glibc(*platform.libc_ver())
@@ -117,6 +118,9 @@ def check_glibc(name: str, version: str) -> Finding:
 
 def check_packages(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> Finding:
   """The packages are those of the lock."""
+  if not pins:
+    found = 'not compared: requirements.txt is in a clone of the source only'
+    return Finding('warn', 'packages', found, 'call the doctor in a clone')
   missing = [name for name in pins if installed[name] is None]
   other = [f'{name} {installed[name]}, not {pins[name]}' for name in pins if installed[name] not in (None, pins[name])]
   if missing:

@@ -29,6 +29,7 @@ ONE_PIN = {'numpy': '1.25.2'}
     (doctor.check_glibc('glibc', '3.0.1'), 'ok', 'glibc 3.0.1'),
     (doctor.check_glibc('', ''), 'FAIL', 'unknown'),
     (doctor.check_packages(ONE_PIN, {'numpy': '1.25.2'}), 'ok', 'all 1'),
+    (doctor.check_packages({}, {}), 'warn', 'in a clone'),
     (
       doctor.check_packages(ONE_PIN, {'numpy': '1.26.0'}),
       'warn',
