@@ -29,7 +29,7 @@ def draw(comparison: Comparison) -> Figure:
   panels = comparison.panels()
   rounds = [[rounds_by_seed(comparison.cells[i], comparison.target) for i in panel] for panel in panels]
   order = np.argsort([_effort(curve, comparison.rounds) for curve in zip(*rounds, strict=True)], kind='stable')
-  names = [plain(comparison.cells[i].curve.label) for i in panels[0]]
+  names = [plain(comparison.cells[i].curve) for i in panels[0]]
   with mpl.style.context(STYLE):
     figure = Figure(layout='constrained', figsize=(_WIDTH, _AROUND + _LINE_HEIGHT * len(names)))
     FigureCanvasAgg(figure)

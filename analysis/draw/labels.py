@@ -4,13 +4,16 @@
 A setting that goes without saying, such as plain SGD, is the empty string.
 """
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.base import Algorithm, Policy
 from fedprox_tff.config.choice import choose, flags_of
 from fedprox_tff.config.flags import KINDS
+from fedprox_tff.config.record import PLACES
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import DATASETS, PARTITIONS
 
@@ -43,10 +46,13 @@ _LAST_RESORTS = {
 _OF_DATA = {p.name for factory in DATASETS.values() for p in flags_of(factory)}
 _OF_DATA -= {'data_dir', 'data_seed', 'num_clients'}
 _OF_PARTITIONS = {p.name for factory in PARTITIONS.values() for p in flags_of(factory)}
+_OF_METHODS = {key for factory in ALGORITHMS.values() for key in factory().words}
 _IN_OTHER_WORDS = {'algorithm', 'dataset', 'partition', 'model', 'stragglers', 'straggler_policy', 'weighting', 'seed'}
 _IN_OTHER_WORDS |= _OF_DATA | _OF_PARTITIONS
-_NEVER = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'client_states'}
-_NEVER |= {'rounds_per_dissimilarity', 'measure_gamma'}  # they change what is measured, not what happens
+_NEVER = PLACES - _LAST_RESORTS.keys() | {
+  'rounds_per_dissimilarity',
+  'measure_gamma',
+}  # they change what is measured, not what happens
 _KNOWN = {*_PHRASES, *_LAST_RESORTS, *_IN_OTHER_WORDS, *_NEVER}
 
 
@@ -75,12 +81,29 @@ def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
 def say(config: Config, key: str) -> str:
   """Returns a run's value of one setting in words, never the empty string."""
   method = record_of('algorithm', config)
-  subject = 'method' if key == 'algorithm' or (method and key in method.words) or key == 'mu' else key
+  said = key == 'algorithm' or (method and key in method.words) or (key in _OF_METHODS and config.get(key) is None)
+  subject = 'method' if said else key
   subject = 'dataset' if key in _OF_DATA else 'partition' if key in _OF_PARTITIONS else subject
   words = _words(config).get(subject, '')
   if key == 'algorithm':
     words = _title('algorithm', config)
   return words or _value(str(config.get(key)), f'{key.replace("_", " ")} = {{}}')
+
+
+def say_all(config: Config, keys: Sequence[str]) -> str:
+  """Returns a run's values of some settings in words; the words for one may have those for another in them."""
+  words = list(dict.fromkeys(say(config, key) for key in keys))
+  return _join(each for each in words if not any(other.startswith(f'{each}, ') for other in words))
+
+
+def method_of(config: Config) -> str:
+  """Returns a run's method in words, with what a legend says of it."""
+  return _words(config)['method']
+
+
+def typeset(name: str) -> str:
+  """Returns a name that a user has written as a label: the word mu is the Greek letter."""
+  return name if '$' in name else re.sub(r'\bmu\b', r'$\\mu$', name)
 
 
 def record_of(kind: str, config: Config) -> Any:
@@ -131,7 +154,7 @@ def _title(kind: str, config: Config) -> str:
 
 def _weighting(config: Config, method: Algorithm | None) -> str:
   """Returns how clients are weighted, where that is not what the method's paper does."""
-  usual = method.policy.weighting if method else 'examples'
+  usual = (method.policy if method else Policy()).weighting
   return '' if config.get('weighting') == usual else _value(config.get('weighting'), '{} weighting')
 
 
@@ -145,7 +168,7 @@ def _stragglers(config: Config) -> str:
 def _straggler_policy(config: Config, method: Algorithm | None) -> str:
   """Returns what becomes of stragglers, where there are some and it is not what the method's paper does."""
   policy = config.get('straggler_policy')
-  usual = method.policy.stragglers if method else 'drop'
+  usual = (method.policy if method else Policy()).stragglers
   return '' if policy == usual or not config.get('stragglers') else _POLICIES.get(policy) or _value(policy)
 
 

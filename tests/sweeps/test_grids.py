@@ -132,7 +132,10 @@ def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
     ('[[curve]]\nname = "a"\n[[curve]]\nname = "a"', ['[[curve]] a', 'two curves']),
     ('[base]\nseed = 1\n[grid]\nseed = [1, 2]', ['[grid] seed', '[base] has it too']),
     ('[grid]\nmu = [1.0]\n[[curve]]\nname = "a"\nmu = 0.0', ['[[curve]] a: mu', '[grid] has it too']),
-    ('[bsae]\nrounds = 3', ['bsae', 'only title, [base], [grid], [search], [target] and [[curve]]']),
+    (
+      '[bsae]\nrounds = 3',
+      ['bsae', 'only title, [base], [grid], [search], [target], [[panel]], [[curve]] and [figure]'],
+    ),
     ('[curve]\nname = "a"', ['curve', '[[curve]], a list of tables']),
     ('base = 3', ['base', '[base]']),
     ('title = 3', ['title', 'text is needed']),
