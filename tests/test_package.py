@@ -67,6 +67,14 @@ def test_what_only_a_clone_has_is_said_in_one_line(installed):
   assert python(installed, '-m', 'fedprox_tff.sweep', '--help').returncode == 0
 
 
+def test_the_revision_of_an_installed_package_is_not_that_of_a_repository_around_it(installed):
+  identity = ('-c', 'user.name=a', '-c', 'user.email=a@b')
+  for command in (['init', '--quiet'], [*identity, 'commit', '--quiet', '--allow-empty', '--message=theirs']):
+    subprocess.run(['git', *command], cwd=installed, check=True)
+  shown = python(installed, '-c', 'from fedprox_tff.training import run_folder; print(run_folder._revision())')
+  assert shown.stdout == 'unknown\n'
+
+
 def test_all_that_is_imported_is_required():
   """What a required package happens to bring may be gone with its next version."""
   distributions = importlib.metadata.packages_distributions()
