@@ -125,13 +125,13 @@ def filled(
   """
   from analysis.read import figure_runs, figures
 
+  read = [figures.read(path) for path in paths]
   if not folder.is_dir():
     raise UserError(
       f'{folder} does not exist; `bash experiments/sweep.sh` makes runs there, --results_dir names another.'
     )
   done = False
-  for path in paths:
-    figure = figures.read(path)
+  for path, figure in zip(paths, read, strict=True):
     try:
       cells, notes = figure_runs.fill(figure, folder)
     except UserError as error:

@@ -75,7 +75,7 @@ def _draw_method(axis: Axes, y: int, rounds: pd.Series, horizon: int, colour: st
 def _caption(comparison: Comparison) -> str:
   configs = [cell.config.flat() for cell in comparison.cells if cell.runs]
   searched = {choice.trial.flag for choice in comparison.choices if choice}
-  shared = sheets.caption_of([{k: v for k, v in config.items() if k not in searched} for config in configs])
+  shared = sheets.caption_of(configs, searched)
   seeds = {len(cell.runs) for cell in comparison.cells if cell.runs}
   return f'{shared}, {bands.seeds_in_words(seeds)}, learning rates searched for each method and panel'
 

@@ -97,12 +97,12 @@ def _curve_names(
   """Returns the name of each run's curve: its hue in words, or all that sets it apart but seeds and panels."""
   if hue:
     return {run: labels.say_all(config, hue) for run, config in configs.items()}
-  hidden = FREE | set(elsewhere) | ({'stragglers'} if 'stragglers' in elsewhere else set())
-  settings = {run: {k: v for k, v in config.items() if k not in hidden} for run, config in configs.items()}
-  distinct = {str(setting): setting for setting in settings.values()}
-  entries, _ = labels.legend_and_caption(distinct)
+  hidden = FREE | set(elsewhere)
+  settings = {run: str({k: v for k, v in config.items() if k not in hidden}) for run, config in configs.items()}
+  distinct = {settings[run]: config for run, config in configs.items()}
+  entries, _ = labels.legend_and_caption(distinct, hidden)
   named = dict(zip(distinct, entries, strict=True))
-  return {run: named[str(setting)] for run, setting in settings.items()}
+  return {run: named[setting] for run, setting in settings.items()}
 
 
 def _check_seeds_alone(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a figure of rows and columns of panels shows, before it is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -79,10 +79,10 @@ def of_figure(figure: Figure, cells: Sequence[Cell]) -> Sheet:
   return sheet._replace(columns=['']).transposed() if lone else sheet  # its caption says what the column is
 
 
-def caption_of(configs: Sequence[Mapping[str, Any]]) -> str:
-  """Returns what runs share, without their seeds."""
-  shown = {str(i): {k: v for k, v in config.items() if k not in FREE} for i, config in enumerate(configs)}
-  return labels.legend_and_caption(shown)[1] if shown else ''
+def caption_of(configs: Sequence[Mapping[str, Any]], hidden: Collection[str] = ()) -> str:
+  """Returns what runs share, without their seeds and what else is hidden."""
+  named = {str(i): config for i, config in enumerate(configs)}
+  return labels.legend_and_caption(named, FREE | set(hidden))[1] if named else ''
 
 
 def name_of(quantity: str) -> str:

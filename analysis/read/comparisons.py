@@ -54,16 +54,16 @@ def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, lis
   makes = f'`bash experiments/sweep.sh {path.stem if path.parent == grids.FOLDER else path}`'
   if not results_dir.is_dir():
     raise UserError(f'{results_dir} does not exist; {makes} makes runs there.')
-  runs, notes = _Runs(results_dir), []
+  there, notes = _Runs(results_dir), []
   made, choices = [], []
   for trial in grid.trials:
-    choice = search.choose(trial, runs.find)
+    choice = search.choose(trial, there.find)
     config = choice.cells[0] if choice else trial.candidates[0]
     cell = Cell('', _column(trial), trial.curve, config, grid.name)
     if choice is None:
       notes.append(f'missing: {plain(str(cell))}: its search has not ended')
     for config in choice.cells if choice else ():
-      folder = runs.find(config)
+      folder = there.find(config)
       if folder:
         frame = runs.load_runs([folder])
         cell.runs[config.seed] = frame[frame[ROUND_NUM] <= config.rounds]

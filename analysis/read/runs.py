@@ -70,13 +70,14 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
   """
   _check_folder(path)
   try:
-    config = flat(json.loads((path / 'config.json').read_text())['config'])
-    wrong = [key for key, kind in _IN_CONFIG.items() if not isinstance(config.get(key), kind)]
+    record = json.loads((path / 'config.json').read_text())['config']
+    written = _flattened(record)
+    wrong = [key for key, kind in _IN_CONFIG.items() if not isinstance(written.get(key), kind)]
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f'{path}: config.json cannot be read as that of a run ({_line(error)}).') from None
   if wrong:
     raise UserError(f'{path}: config.json is not that of a run: it lacks {", ".join(wrong)}.')
-  return config
+  return flat(record)
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,11 +122,10 @@ def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str
   cells, trials = [], []
   if searches is None:
     for (panel, of_panel), (name, of_curve) in itertools.product(panels.items(), curves.items()):
-      of_curve = {key: value[panel] if isinstance(value, dict) else value for key, value in of_curve.items()}
+      here = {key: value[panel] if isinstance(value, dict) else value for key, value in of_curve.items()}
       base = {**content.get('base', {}), **of_panel}
       cells += [
-        Cell(path.stem, name, _config({**base, **point, **of_curve}, overrides, name), panel)
-        for point in _product(lists)
+        Cell(path.stem, name, _config({**base, **point, **here}, overrides, name), panel) for point in _product(lists)
       ]
   points = {key: values for key, values in lists.items() if key != 'seed'}
   for curve, found in zip(curves.items(), searches or (), strict=searches is not None):
