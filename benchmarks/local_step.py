@@ -42,7 +42,7 @@ from fedprox_tff.core import streams
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.functional_model import functional_model
+from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import Model, cnn, logistic

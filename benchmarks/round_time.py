@@ -28,7 +28,7 @@ from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.functional_model import functional_model
+from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic

@@ -25,7 +25,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
-from fedprox_tff.federated.functional_model import functional_model
+from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic

@@ -74,6 +74,32 @@ def local_model(model: Model | TffModel) -> LocalModel:
   return _from_variable_model(model)
 
 
+def functional_model(model: Model) -> tff.learning.models.FunctionalModel:
+  """Returns `model` as TFF's `FunctionalModel`, with the mean cross-entropy of a batch as its loss.
+
+  It is the other way round, for TFF's own builders, to compare with them.
+  """
+
+  @tf.function
+  def predict_on_batch(weights, x, training):
+    del training
+    return model.logits(weights[0], x)
+
+  @tf.function
+  def loss(output, label, sample_weight=None):
+    del sample_weight
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=output))
+
+  return tff.learning.models.FunctionalModel(
+    initial_weights=(model.initial_weights, ()),
+    predict_on_batch_fn=predict_on_batch,
+    loss_fn=loss,
+    input_spec=collections.OrderedDict(
+      x=tf.TensorSpec([None, *model.input_shape], tf.float32), y=tf.TensorSpec([None], tf.int32)
+    ),
+  )
+
+
 def _from_model(model: Model) -> LocalModel:
   def pass_by(logits):
     """Returns the `BatchPass` with the logits of `(trainable, x)`, unless the model has others in training."""

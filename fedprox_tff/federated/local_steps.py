@@ -92,7 +92,10 @@ def build_local_steps(
 
 
 class AllExamples(NamedTuple):
-  """What a client can ask of all its examples: `algorithms.base.Examples`, and a `Batch` of all of them."""
+  """What a client can ask of all its examples, `algorithms.base.Examples`.
+
+  A method's `gradient` takes it in the place of a batch, to measure gamma.
+  """
 
   gradient: Callable[[Weights], Weights]
   losses: Callable[[Weights], tf.Tensor] | None  # None: the model knows only the mean loss of a batch

@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 from fedprox_tff.federated.gathering import GatheringProcess
 from fedprox_tff.federated.process import Process
 from fedprox_tff.federated.runtimes import Runtime
-from fedprox_tff.federated.stateful_process import StatefulProcessOutput
+from fedprox_tff.federated.runtimes.client_values import returns_client_values
 
 ReadState = Callable[[int], Any]  # the place of a client in the cohort -> what it has kept
 KeepState = Callable[[int, Any], None]  # the same, and what it keeps from now on
@@ -41,7 +41,7 @@ class Rounds:
     """
 
     def run(comp: tff.Computation, state: Any, payloads: Sequence[Any], keeps: bool) -> Any:
-      if not returns_client_states(comp):
+      if not returns_client_values(comp):
         return comp(state, payloads)
       return self._runtime.run_round(comp, state, payloads, read_state, keep_state if keeps else _forget)
 
@@ -50,13 +50,6 @@ class Rounds:
     else:
       output = run(self._process.next, state, cohort, True)
     return output.state, output.metrics
-
-
-def returns_client_states(comp: tff.Computation) -> bool:
-  """Returns whether a round's clients keep something."""
-  result = comp.type_signature.result
-  container = getattr(result, 'python_container', None)
-  return container is StatefulProcessOutput
 
 
 def _forget(place: int, state: Any) -> None:

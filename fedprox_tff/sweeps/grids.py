@@ -85,7 +85,8 @@ def find(text: str) -> pathlib.Path:
     if path.is_file():
       return path
   names = ', '.join(sorted(path.stem for path in FOLDER.glob('*.toml')))
-  raise UserError(f'{text}: no such grid; a TOML file is needed, or one of {names}.')
+  others = f'or one of {names}' if names else 'since those that have a name are in a clone of the source only'
+  raise UserError(f'{text}: no such grid; a TOML file is needed, {others}.')
 
 
 def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid:

@@ -3,6 +3,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +49,11 @@ def test_flags_of_commands_that_train_are_there(page):
   commands = re.findall(r'^.*fedprox_tff\.run .*$', page.read_text(), re.MULTILINE)
   named = {flag for command in commands for flag in re.findall(r'--(\w+)', command)}
   assert named - made_up - {'help'} <= FLAGS.keys()
+
+
+def test_the_drawing_program_starts_as_pages_call_it(tmp_path):
+  """As a file: its folder must not hide modules of Python. A folder without a run is bad input."""
+  command = [sys.executable, 'analysis/plot.py', str(tmp_path)]
+  ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert ran.returncode == 2, ran.stderr
+  assert 'config.json' in ran.stderr

@@ -183,7 +183,9 @@ def test_fedlesam_perturbs_towards_the_model_received_last():
 
 def test_fedlesams_norm_is_over_all_tensors_together():
   old, new = (np.float32([3.0]), np.float32([4.0])), (np.float32([0.0]), np.float32([0.0]))
-  start = ALGORITHMS['fedlesam']().start(Local(new, new, state=(old, np.float32(1))), {'rho': 0.5})
+  start = ALGORITHMS['fedlesam']().client.start(
+    Local(new, new, state=(old, np.float32(1))), problems.Asked(), {'rho': 0.5}
+  )
   np.testing.assert_allclose(start.constants, [[0.3], [0.4]], rtol=1e-6)
 
 
@@ -191,7 +193,7 @@ def test_the_model_that_a_client_keeps_is_its_own():
   """FedBN's is in test_fedbn.py, FedEM's in test_fedem.py."""
   local = Local((np.float32(1),), (np.float32(1),), state=(np.float32(2),))
   for name in ('ditto', 'pfedme'):
-    assert ALGORITHMS[name]().personal(local) == (2,)
+    assert ALGORITHMS[name]().client.personal(local) == (2,)
 
 
 @pytest.mark.parametrize('strength', [0.0, 0.7, 3.0])

@@ -15,7 +15,7 @@ from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import mlp_bn
 from fedprox_tff.models.base import Model
-from tests.problems import Federation
+from tests.problems import Asked, Federation
 
 W, GAMMA = 0.5, 1.5
 
@@ -80,13 +80,13 @@ def test_the_mean_of_two_clients_by_hand():
   anchor, updates, kept = (np.float32(0), np.float32(1)), [], []
   for end in ((1, 2), (3, 5)):
     local = Local(tuple(map(np.float32, end)), anchor, normalisation=(False, True))
-    report = fedbn().finish(local, {})
+    report = fedbn().client.finish(local, Asked(), {})
     updates.append(report.update)
     kept.append(report.state)
   mean = [np.mean(u) for u in zip(*updates, strict=True)]
   assert (anchor[0] - mean[0], anchor[1] - mean[1]) == (2, 1)
   for state, gamma in zip(kept, (2, 5), strict=True):
-    own = fedbn().personal(Local((np.float32(2), np.float32(1)), (np.float32(2), np.float32(1)), state=state,
+    own = fedbn().client.personal(Local((np.float32(2), np.float32(1)), (np.float32(2), np.float32(1)), state=state,
                                  normalisation=(False, True)))  # fmt: skip
     assert own == (2, gamma)
 

@@ -5,8 +5,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.fedprox import fedprox
-from fedprox_tff.federated.functional_model import functional_model
-from fedprox_tff.federated.local_model import local_model
+from fedprox_tff.federated.local_model import functional_model, local_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import cnn_bn, logistic, mlp_bn

@@ -9,7 +9,6 @@ a pipe behind the program never closes, and outlives a program that is terminate
 import contextlib
 import ctypes
 import functools
-import os
 import pathlib
 import signal
 import subprocess
@@ -24,11 +23,13 @@ import psutil
 import tensorflow_federated as tff
 
 from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.machine.resources import usable_cores
 
 _START_SECONDS = 45.0
 _STOP_SECONDS = 5.0
 _STALL_SECONDS = 40.0
 _MESSAGE_BYTES = 2 * 10**9
+_BINARY = pathlib.Path(tff.__file__).parent / 'data' / 'worker_binary'
 _CHANNEL_OPTIONS = [
   ('grpc.max_receive_message_length', _MESSAGE_BYTES),
   ('grpc.max_send_message_length', _MESSAGE_BYTES),
@@ -91,30 +92,32 @@ class Worker:
 
 
 @contextlib.contextmanager
-def run_worker() -> Iterator[tuple[tff.framework.SyncContext, Worker]]:
+def run_worker(
+  binary: pathlib.Path = _BINARY, *, start_seconds: float = _START_SECONDS
+) -> Iterator[tuple[tff.framework.SyncContext, Worker]]:
   """Starts a worker, yields a context that runs computations in it, and ends it however the block ends.
 
+  Args:
+    binary: The worker's program; TFF's own.
+    start_seconds: How long it may take to start.
+
   Raises:
-    RunFailedError: If it does not start within 45 seconds; also from a computation during which it dies, or stalls.
+    RunFailedError: If it does not start in time; also from a computation during which it dies, or stalls.
   """
   with tempfile.TemporaryDirectory(prefix='fedprox_tff_worker_') as folder:
     log = pathlib.Path(folder) / 'log'
     port = portpicker.pick_unused_port()
-    with _process(port, log) as process:
+    with _process(binary, port, log) as process:
       worker = Worker(process, log)
       with grpc.insecure_channel(f'localhost:{port}', _CHANNEL_OPTIONS) as channel, _watched(worker):
         stub = _FailFastStub(channel, worker)
-        _wait_until_ready(stub, worker)
+        _wait_until_ready(stub, worker, start_seconds)
         yield _context(stub), worker
 
 
-def _binary() -> pathlib.Path:
-  return pathlib.Path(tff.__file__).parent / 'data' / 'worker_binary'
-
-
 @contextlib.contextmanager
-def _process(port: int, log: pathlib.Path) -> Iterator[subprocess.Popen]:
-  command = [_binary(), f'--port={port}', f'--max_concurrent_computation_calls={len(os.sched_getaffinity(0))}']
+def _process(binary: pathlib.Path, port: int, log: pathlib.Path) -> Iterator[subprocess.Popen]:
+  command = [binary, f'--port={port}', f'--max_concurrent_computation_calls={usable_cores()}']
   try:
     with log.open('wb') as output:
       process = subprocess.Popen(
@@ -148,8 +151,8 @@ def _watched(worker: Worker) -> Iterator[None]:
     ended.set()
 
 
-def _wait_until_ready(stub: tff.framework.RemoteExecutorGrpcStub, worker: Worker) -> None:
-  deadline = time.monotonic() + _START_SECONDS
+def _wait_until_ready(stub: tff.framework.RemoteExecutorGrpcStub, worker: Worker, seconds: float) -> None:
+  deadline = time.monotonic() + seconds
   while not stub.is_ready:
     if not worker.is_alive() or time.monotonic() > deadline:
       raise RunFailedError(f'{worker.failure()} (waited for it to start).')

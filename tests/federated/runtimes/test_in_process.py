@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import collections
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -240,22 +242,6 @@ def test_what_a_client_has_kept_is_read_as_it_works(in_process):
   assert float(state.finalizer['hparams']['num_clients']) == float(expected.state.finalizer['hparams']['num_clients'])
 
 
-def test_clients_with_large_results_go_alone(monkeypatch):
-  """Else those of several clients would be in memory twice, and their work takes longer than a call anyway."""
-  process = build_process(fedavg(), linear_functional_model(), client_optimizer=tff.learning.optimizers.build_sgdm(0.1))
-  sizes, groups = [], in_process._groups
-  monkeypatch.setattr(in_process, '_groups', lambda clients, largest: sizes.append(largest) or groups(clients, largest))
-  bits = []
-  for most in (in_process._LARGEST_RESULT, 16):  # bytes; the update alone has four numbers
-    monkeypatch.setattr(in_process, '_LARGEST_RESULT', most)
-    context = InProcessContext()
-    with tff.framework.get_context_stack().install(context):
-      bits.append(next_weights(process, sized_payloads()))
-    context.close()
-  assert sizes == [8, 1]
-  assert bits[0] == bits[1]
-
-
 def stateful_process(algorithm):
   model = linear_functional_model()
   return build_process(
@@ -332,35 +318,27 @@ tf.config.set_logical_device_configuration(
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedprox
-from fedprox_tff.federated.runtimes import graphs
-from fedprox_tff.federated.runtimes import in_process
-from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.runtimes import runtime
+from fedprox_tff.federated.runtimes.in_process import InProcessContext
 from tests import problems
 
-places = set()
-
-
-def recording(function, tensors):
-  results = call(function, tensors)
-  places.update(tensor.device[-5:] for tensor in results if tensor.device)  # others are of a graph that is built
-  return results
-
-
-call, graphs.call, in_process.call = graphs.call, recording, recording
-runtime._DEVICES['cpu'] = '/CPU:1'
-with runtimes.use('in_process'):
-  process = problems.process(fedprox(mu=1.0), start=0.0, learning_rate=0.25)
+tf.debugging.set_log_device_placement(True)
+process = problems.process(fedprox(mu=1.0), start=0.0, learning_rate=0.25)
+with tff.framework.get_context_stack().install(InProcessContext(device='/CPU:1')), tf.device('/CPU:1'):
   state, _ = process.next(process.initialize(), problems.payloads(problems.Q))
-  print(places, problems.weight_of(process, state))
+print(problems.trained(state))
 """
 
 
 def test_clients_compute_on_the_device_that_is_asked_for():
-  """As on a GPU; here the other device is a second one of TensorFlow's on the same CPU."""
+  """As on a GPU; here the other device is a second one of TensorFlow's on the same CPU, and TensorFlow says where."""
   command = [sys.executable, '-c', _ON_ANOTHER_DEVICE]
-  result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-  assert result.stdout.splitlines()[-1:] == ["{'CPU:1'} 1.5"], result.stderr[-2000:]
+  environment = os.environ | {'TF_CPP_MIN_LOG_LEVEL': '0'}
+  result = subprocess.run(
+    command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
+  )
+  assert result.stdout.splitlines()[-1:] == ['1.5'], result.stderr[-2000:]
+  calls = re.findall(r'Executing op StatefulPartitionedCall in device \S*device:(\w+:\d)', result.stderr)
+  assert set(calls) == {'CPU:1'}
 
 
 def test_threads_end_with_the_runtime():

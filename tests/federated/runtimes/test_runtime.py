@@ -41,7 +41,7 @@ def workers(parent=None):
 @pytest.mark.parametrize(('build_model', 'rounds', 'atol'), [(logistic, 4, 2e-6), (cnn, 1, 1e-4)])
 def test_both_runtimes_give_the_same_curve(build_model, rounds, atol):
   dataset = load('digits', data_seed=0)
-  model = build_model(dataset.input_shape, dataset.num_classes, seed=0)
+  model = build_model().build(dataset.input_shape, dataset.num_classes, seed=0)
   process = build_process(fedprox(mu=1.0), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.03))
   curves = []
   for name in ('in_process', 'worker'):
@@ -122,22 +122,18 @@ def test_a_worker_that_stalls_is_ended_and_said(monkeypatch):
   assert workers() == []
 
 
-def test_a_worker_that_does_not_start_is_an_error_with_a_reason(monkeypatch):
-  monkeypatch.setattr(worker, '_binary', lambda: '/bin/false')
-  with pytest.raises(RunFailedError, match='ended with exit code 1'), runtimes.use('worker'):
+def test_a_worker_that_does_not_start_is_an_error_with_a_reason():
+  with pytest.raises(RunFailedError, match='ended with exit code 1'), worker.run_worker(pathlib.Path('/bin/false')):
     pass
-  monkeypatch.setattr(worker, '_binary', lambda: '/no/such/worker')
-  with pytest.raises(RunFailedError, match='cannot be started'), runtimes.use('worker'):
+  with pytest.raises(RunFailedError, match='cannot be started'), worker.run_worker(pathlib.Path('/no/such/worker')):
     pass
 
 
-def test_a_worker_that_never_answers_is_an_error(monkeypatch, tmp_path):
+def test_a_worker_that_never_answers_is_an_error(tmp_path):
   silent = tmp_path / 'silent'
   silent.write_text('#!/bin/sh\nexec sleep 60\n')
   silent.chmod(0o755)
-  monkeypatch.setattr(worker, '_binary', lambda: silent)
-  monkeypatch.setattr(worker, '_START_SECONDS', 1.0)
-  with pytest.raises(RunFailedError, match='does not answer'), runtimes.use('worker'):
+  with pytest.raises(RunFailedError, match='does not answer'), worker.run_worker(silent, start_seconds=1.0):
     pass
   assert not [p for p in psutil.Process().children() if p.name() == 'sleep']
 
