@@ -151,15 +151,14 @@ def _notes(frame: Any) -> Iterator[str]:
   """Yields what a reader of the figure should know of single runs."""
   from analysis.draw import curves
   from analysis.read import runs
-  from analysis.read.cells import ROUND_NUM
 
   diverged = curves.diverged(frame)
   shown = 'the axis is logarithmic' if curves.mostly_diverged(frame) else 'beyond the axis'
   for run, rows in frame.groupby('run', sort=False):
-    done, planned = rows[ROUND_NUM].max(), rows['config/rounds'].iloc[0]
+    done, planned = rows[runs.ROUND_NUM].max(), rows['config/rounds'].iloc[0]
     if done < planned:
       yield f'{run}: unfinished: {done} of {planned} rounds'
-    beyond = diverged[diverged['run'] == run][ROUND_NUM]
+    beyond = diverged[diverged['run'] == run][runs.ROUND_NUM]
     if len(beyond):
       yield (
         f'{run}: diverged: training loss above {curves.loss_limit(frame):.3g} or not finite in {len(beyond)} of '

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.draw import labels, page
 from analysis.draw.looks import STYLE, Look, choose_looks, layer
 from analysis.read import runs
-from analysis.read.cells import ROUND_NUM
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.training import columns
 
 _LOSS, _ACCURACY = columns.TRAIN_LOSS.name, columns.TEST_ACCURACY.name

@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.draw import labels, looks
 from analysis.draw.sheets import Panel, Sheet, caption_of
-from analysis.read.cells import FREE, ROUND_NUM, measured
+from analysis.read.cells import FREE, measured
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.core.errors import UserError
 
 _CONFIG = 'config/'

@@ -16,7 +16,7 @@ from analysis.draw import page, scales
 from analysis.draw.looks import STYLE, Look, layer
 from analysis.draw.sheets import Panel, Sheet, name_of
 from analysis.numbers import bands
-from analysis.read.cells import ROUND_NUM
+from analysis.read.runs import ROUND_NUM
 
 _WIDTHS = {1: 3.4, 2: 5.1}  # inches by number of columns
 _WIDTH, _ROW_HEIGHT, _SINGLE_ROW_HEIGHT = 6.75, 1.3, 1.9

@@ -8,8 +8,9 @@ import pandas as pd
 
 from analysis.draw import labels, looks
 from analysis.numbers import bands
-from analysis.read.cells import FREE, ROUND_NUM, Cell
+from analysis.read.cells import FREE, Cell
 from analysis.read.figures import Figure
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.training.columns import COLUMNS
 
 

@@ -7,9 +7,6 @@ import pandas as pd
 
 from analysis.read import runs
 from fedprox_tff.config.record import PLACES, Config
-from fedprox_tff.training import columns
-
-ROUND_NUM = columns.ROUND_NUM.name
 
 # What may differ between the runs of one curve: it changes no value that is compared, or is what a band is over.
 FREE = {'seed', 'rounds', 'runtime', 'device', 'rounds_per_evaluation', 'rounds_per_dissimilarity', 'measure_gamma'}
@@ -55,4 +52,4 @@ def measured(frame: pd.DataFrame, y: str) -> pd.Series:
   if y not in frame:
     return pd.Series(dtype=float)
   rows = runs.evaluated(frame) if y in runs.EVALUATION else frame[frame[y].notna()]
-  return rows.set_index(ROUND_NUM)[y]
+  return rows.set_index(runs.ROUND_NUM)[y]

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from analysis.arguments import plain
 from analysis.draw import labels
 from analysis.read import figure_runs, runs
-from analysis.read.cells import ROUND_NUM, Cell
+from analysis.read.cells import Cell
 from analysis.read.figures import Figure, Row
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.config.record import PLACES, Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids, search

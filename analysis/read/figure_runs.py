@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.read import runs
-from analysis.read.cells import FREE, ROUND_NUM, Cell
+from analysis.read.cells import FREE, Cell
 from analysis.read.figures import Figure
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.core.errors import UserError
 
 
