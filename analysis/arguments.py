@@ -1,98 +1,146 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command lines of figures and tables have in common: figures by name, and where their runs are."""
 
-import argparse
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from analysis.read.figures import FIGURES, Figure
+from fedprox_tff.config import command_line
+from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.machine.console import BAD_INPUT, DONE, say
 
+RESULTS_DIR = Parameter('results_dir', str, 'results', 'where runs are')
 _GRIDS = pathlib.Path(__file__).resolve().parents[1] / 'experiments' / 'grids'
-_METHODS = 'methods'
-COMPARISONS = {path.stem: path for path in sorted(_GRIDS.glob(f'{_METHODS}_*.toml'))}
+_ALL, _METHODS = 'all', 'methods'
+
+
+def _in_order(path: pathlib.Path) -> list[Any]:
+  """Sorts figure2 before figure10."""
+  return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
+
+
+def _has(path: pathlib.Path, section: str) -> bool:
+  try:
+    return section in tomllib.loads(path.read_text())
+  except (OSError, ValueError):
+    return False  # whoever reads it says what is wrong
+
+
+_FILES = sorted(_GRIDS.glob('*.toml'), key=_in_order)
+FIGURES = {path.stem: path for path in _FILES if _has(path, 'figure')}
+COMPARISONS = {path.stem: path for path in _FILES if _has(path, 'search')}
 NAMES = ', '.join([*FIGURES, *COMPARISONS])
-WHAT_HELP = f"one of the figures ({NAMES}), {_METHODS} for all comparisons of methods, all for all of the paper's; "
-WHAT_HELP += 'a grid of your own with [search] and [target]: FILE.toml; or the folders of runs: results/<name>'
-_ALL = 'all'
+WHAT = f"""\
+  a figure of the paper, or a comparison of methods:
+    {', '.join(FIGURES)}
+    {', '.join(COMPARISONS)}
+  {_ALL} for all of the first line, {_METHODS} for all of the second
+  any other grid: its name in experiments/grids, or its file, my.toml"""
 
 
-def add_results_dir(parser: argparse.ArgumentParser) -> None:
-  """Adds the flag of that name, whose default is in `results_dir`."""
-  parser.add_argument('--results_dir', type=pathlib.Path, metavar='FOLDER', help='where runs are (default: results)')
+class What(NamedTuple):
+  """What a command line asks for; all but one are empty."""
+
+  comparisons: Sequence[pathlib.Path]  # grids with a [search]
+  figures: Sequence[pathlib.Path]  # other grids
+  runs: Sequence[pathlib.Path]  # folders
 
 
-def results_dir(given: argparse.Namespace) -> pathlib.Path:
+def run(
+  main: Callable[[Mapping[str, Any], list[str]], None],
+  argv: Sequence[str] | None,
+  flags: Sequence[Parameter],
+  text: str,
+) -> int:
+  """Runs a command line and returns its exit code.
+
+  Args:
+    main: `(flags, words)` does what is asked for; flags that were not given are not among them.
+    argv: The command line without the program; None: that of this process.
+    flags: What it may have.
+    text: What --help prints.
+  """
+  argv = sys.argv[1:] if argv is None else argv
+  if command_line.asks_for_help(argv, flags):
+    say(text)
+    return DONE
+  try:
+    given, words = command_line.parse(argv, flags)
+    known = {flag.name: flag for flag in flags}
+    main({name: known[name].parse(value) for name, value in given.items()}, words)
+  except UserError as error:
+    say(f'error: {error}', stream=sys.stderr)
+    return BAD_INPUT
+  return DONE
+
+
+def results_dir(given: Mapping[str, Any]) -> pathlib.Path:
   """Returns where a figure's runs are."""
-  return given.results_dir or pathlib.Path('results')
+  return pathlib.Path(given.get('results_dir', RESULTS_DIR.default)).expanduser()
 
 
-def comparisons(what: Sequence[str]) -> list[pathlib.Path]:
-  """Returns the grids of the comparisons of methods that are asked for; none if figures or runs are.
-
-  Raises:
-    UserError: If both are.
-  """
-  names = [name for name in what if name in (*COMPARISONS, _METHODS) and not pathlib.Path(name).exists()]
-  files = [name for name in what if name.endswith('.toml')]
-  others = [name for name in what if name not in (*names, *files)]
-  if others and len(others) < len(what):
-    raise UserError(f'{others[0]}: give comparisons of methods alone, or figures, or runs.')
-  if _METHODS in names:
-    names = list(COMPARISONS)
-  return [*(COMPARISONS[name] for name in dict.fromkeys(names)), *map(pathlib.Path, files)]
-
-
-def figures_or_runs(what: Sequence[str]) -> tuple[list[str], list[pathlib.Path]]:
-  """Returns the names of figures, or the folders of runs: one of them is empty.
+def sort(words: Sequence[str]) -> What:
+  """Returns what words ask for.
 
   Raises:
-    UserError: If both were given, or a figure that is not there.
+    UserError: If they ask for nothing or for several kinds of things, or name a figure that is not there.
   """
-  names = [name for name in what if name in FIGURES or re.fullmatch(rf'figure\w*|{_ALL}', name)]
-  names = [name for name in names if not pathlib.Path(name).exists()]
-  for name in names:
-    if name not in FIGURES and name != _ALL:
-      raise UserError(f'{name} is not one of the figures; there are {NAMES} and {_ALL}.')
-  runs = [pathlib.Path(path) for path in what if path not in names]
-  if names and runs:
-    raise UserError(f'{runs[0]}: {names[0]} finds its runs in --results_dir; give figures or runs, not both.')
-  return (list(FIGURES) if _ALL in names else list(dict.fromkeys(names))), runs
+  if not words:
+    raise UserError('a figure or the folder of a run is needed; see --help.')
+  found = {word: _grids_of(word) for word in words}
+  comparisons = [path for paths in found.values() for path in paths if _has(path, 'search')]
+  others = [word for word, paths in found.items() if not any(path in comparisons for path in paths)]
+  if comparisons:
+    if others:
+      raise UserError(f'{others[0]}: give comparisons of methods alone, or figures, or runs.')
+    return What(list(dict.fromkeys(comparisons)), (), ())
+  figures = [path for paths in found.values() for path in paths]
+  runs = [word for word, paths in found.items() if not paths]
+  if figures and runs:
+    name = next(word for word, paths in found.items() if paths)
+    raise UserError(f'{runs[0]}: {name} finds its runs in --results_dir; give figures or runs, not both.')
+  return What((), list(dict.fromkeys(figures)), [pathlib.Path(word) for word in runs])
 
 
-def refuse_unused(given: argparse.Namespace, flags: Sequence[str], what: Sequence[str]) -> None:
+def refuse_unused(given: Mapping[str, Any], flags: Sequence[str], words: Sequence[str]) -> None:
   """Refuses flags that have no effect on what is asked for."""
   for flag in flags:
-    if getattr(given, flag) is not None:
-      raise UserError(f'--{flag}={getattr(given, flag)}: {what[0]} does not use it; see --help.')
+    if flag in given:
+      raise UserError(f'--{flag}={given[flag]}: {words[0]} does not use it; see --help.')
 
 
 def filled(
-  names: Sequence[str], given: argparse.Namespace, fill: Callable[..., Any]
-) -> Iterator[tuple[str, Figure, Any, list[str]]]:
-  """Yields each figure with its cells and notes; of all, those that have no runs are named and passed over.
+  paths: Sequence[pathlib.Path], words: Sequence[str], folder: pathlib.Path
+) -> Iterator[tuple[str, Any, Any, list[str]]]:
+  """Yields each figure's name, the figure, its cells with their runs, and notes.
+
+  Of all, those that have no runs are named and passed over.
 
   Raises:
     UserError: If a figure that was asked for by name has no runs, or none of all has.
   """
-  folder = results_dir(given)
+  from analysis.read import figure_runs, figures
+
+  read = [figures.read(path) for path in paths]
   if not folder.is_dir():
     raise UserError(
       f'{folder} does not exist; `bash experiments/sweep.sh` makes runs there, --results_dir names another.'
     )
   done = False
-  for name in names:
+  for path, figure in zip(paths, read, strict=True):
     try:
-      cells, notes = fill(FIGURES[name], folder)
+      cells, notes = figure_runs.fill(figure, folder)
     except UserError as error:
-      if _ALL not in given.what:
-        raise UserError(f'{name}: {error}') from None
-      print(f'{name}: {error}')
+      if _ALL not in words:
+        raise UserError(f'{path.stem}: {error}') from None
+      say(f'{path.stem}: {error}')
       continue
     done = True
-    yield name, FIGURES[name], cells, notes
+    yield path.stem, figure, cells, notes
   if not done:
     raise UserError(f'{folder}: no run of any figure is in there; `bash experiments/sweep.sh` makes some.')
 
@@ -100,3 +148,22 @@ def filled(
 def plain(words: str) -> str:
   """Returns a label without its mathematics: '$\\mu$ = 1' is 'mu = 1'."""
   return words.replace('$', '').replace('\\', '')
+
+
+def _grids_of(word: str) -> list[pathlib.Path]:
+  """Returns the grids that a word asks for; none if it is the folder of a run."""
+  path = pathlib.Path(word)
+  if path.suffix == '.toml':
+    return [path]
+  if path.exists():
+    return []
+  if word == _ALL:
+    return list(FIGURES.values())
+  if word == _METHODS:
+    return list(COMPARISONS.values())
+  for file in (_GRIDS / f'{word}.toml', pathlib.Path(f'{word}.toml')):
+    if file.is_file():
+      return [file]
+  if re.fullmatch(r'figure\w*', word):
+    raise UserError(f'{word} is not one of the figures; there are {NAMES} and {_ALL}.')
+  return []

@@ -1,42 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of figures: python analysis/plot.py figure1, or python analysis/plot.py results/RUN [...]."""
 
-import argparse
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-if not __package__:  # run as a file: Python put this folder on the path, whose `numbers` would hide Python's own
-  sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file: Python put this folder on the path, where `numbers` would hide Python's own
+  _HERE = pathlib.Path(__file__).resolve().parent
+  sys.path[:] = [str(_HERE.parent), *(path for path in sys.path if path != str(_HERE))]
 
 from analysis import arguments
+from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.machine.console import say
 
-DONE, BAD_INPUT = 0, 2
 SUFFIXES = ('.png', '.pdf')
+_GROUPING = ('x', 'y', 'hue', 'row', 'col')
+_FLAGS = (
+  arguments.RESULTS_DIR,
+  Parameter('output', str, None, 'where to'),
+  Parameter('band', str, None, 'what the bands are', choices=('std', 'minmax', 'ci95')),
+  *(Parameter(name, str) for name in _GROUPING),
+)
+_HELP = f"""\
+Draws the figure of a grid from the runs of a sweep, or training loss and test accuracy of any runs, to PNG and PDF:
+python analysis/plot.py FIGURE [FIGURE ...] [--flag=value ...]
+python analysis/plot.py RUN [RUN ...] [--flag=value ...]
+
+FIGURE is
+{arguments.WHAT}
+RUN is the folder of a run: results/<name>.
+
+  --results_dir=FOLDER  where the runs of figures are [results]
+  --output=FILE         where to; both FILE.png and FILE.pdf are written [FIGURE in the results folder; curve in the
+                        folder of one run, curves beside the folders of several]; a folder, for several figures
+  --band=BAND           what the bands over seeds are: std, minmax or ci95 [std]
+
+Of runs:
+  --x=COLUMN|KEY        of metrics.csv, or of the config for each last round [round_num]
+  --y=COLUMN            column of metrics.csv [test/accuracy]
+  --hue=KEY[,KEY]       a curve for each value [for all that differs]
+  --row=KEY             a row of panels for each value
+  --col=KEY             a column of panels for each value
+
+With any of --x --y --hue --row --col --band, runs that differ in their seeds alone become one curve: their mean, with a
+band. KEY is a key of config.json, such as stragglers.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line and returns its exit code."""
-  given = _parse(argv)
-  try:
-    paths = arguments.comparisons(given.what)
-    if paths:
-      arguments.refuse_unused(given, ('x', 'y', 'hue', 'row', 'col', 'band'), given.what)
-      _plot_comparisons(paths, given)
-      return DONE
-    figures, runs = arguments.figures_or_runs(given.what)
-    arguments.refuse_unused(given, ('x', 'y', 'hue', 'row', 'col') if figures else ('results_dir',), given.what)
-    if figures:
-      _plot_figures(figures, given)
-    else:
-      _plot_runs(runs, given)
-  except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return BAD_INPUT
-  return DONE
+  return arguments.run(_plot, argv, _FLAGS, _HELP)
 
 
 def default_output(runs: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -49,80 +65,86 @@ def default_output(runs: Sequence[pathlib.Path]) -> pathlib.Path:
   return parent / 'curves'
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog='python analysis/plot.py',
-    description="Draws the paper's figures from the runs of a sweep, or training loss and test accuracy of any runs, "
-    'to PNG and PDF.',
-    epilog='With any of --x --y --hue --row --col --band, runs that differ in their seeds alone become one curve: '
-    'their mean, with a band. KEY is a key of config.json.',
-    allow_abbrev=False,
-  )
-  parser.add_argument('what', nargs='+', metavar='FIGURE|RUN', help=arguments.WHAT_HELP)
-  arguments.add_results_dir(parser)
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    metavar='FILE',
-    help='where to; both FILE.png and FILE.pdf are written (default: FIGURE in the results folder; curve in the folder '
-    'of one run, curves beside the folders of several); a folder, for several figures',
-  )
-  parser.add_argument('--band', choices=('std', 'minmax', 'ci95'), help='what the bands over seeds are (default: std)')
-  parser.add_argument('--x', metavar='COLUMN|KEY', help='of metrics.csv, or of the config for each last round')
-  parser.add_argument('--y', metavar='COLUMN', help='column of metrics.csv (default: test/accuracy)')
-  parser.add_argument('--hue', metavar='KEY[,KEY]', help='a curve for each value (default: for all that differs)')
-  parser.add_argument('--row', metavar='KEY', help='a row of panels for each value')
-  parser.add_argument('--col', metavar='KEY', help='a column of panels for each value')
-  return parser.parse_args(argv)
+def _plot(given: Mapping[str, Any], words: list[str]) -> None:
+  what = arguments.sort(words)
+  if what.comparisons:
+    arguments.refuse_unused(given, (*_GROUPING, 'band'), words)
+    _plot_comparisons(what.comparisons, given)
+  elif what.figures:
+    arguments.refuse_unused(given, _GROUPING, words)
+    _plot_figures(what.figures, given, words)
+  else:
+    arguments.refuse_unused(given, ('results_dir',), words)
+    _plot_runs(what.runs, given)
 
 
-def _plot_figures(names: Sequence[str], given: argparse.Namespace) -> None:
+def _plot_figures(paths: Sequence[pathlib.Path], given: Mapping[str, Any], words: Sequence[str]) -> None:
   from analysis.draw import panels, sheets
-  from analysis.read import figure_runs
 
-  for name, figure, filled, notes in arguments.filled(names, given, figure_runs.fill):
+  folder = arguments.results_dir(given)
+  for name, figure, cells, notes in arguments.filled(paths, words, folder):
     for note in notes:
-      print(f'{name}: {arguments.plain(note)}')
-    sheet = sheets.of_figure(figure, filled)
-    output = given.output
-    if output is not None and len(names) > 1:
-      output = output / name
-    _save(
-      panels.draw(sheet, given.band or 'std'), arguments.results_dir(given) / name, output, f'{name}, {sheet.title}'
-    )
+      say(f'{name}: {arguments.plain(note)}')
+    sheet = sheets.of_figure(figure, cells)
+    drawn = panels.draw(sheet, given.get('band', 'std'))
+    _save(drawn, folder / name, _output(given, name, len(paths)), f'{name}, {sheet.title}')
 
 
-def _plot_comparisons(paths: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
+def _plot_comparisons(paths: Sequence[pathlib.Path], given: Mapping[str, Any]) -> None:
   from analysis.draw import dots
   from analysis.read import comparisons
 
-  for path, comparison, notes in comparisons.filled(paths, arguments.results_dir(given)):
+  folder = arguments.results_dir(given)
+  for path, comparison, notes in comparisons.filled(paths, folder):
     for note in notes:
-      print(f'{path.stem}: {arguments.plain(note)}')
-    output = given.output / path.stem if given.output is not None and len(paths) > 1 else given.output
+      say(f'{path.stem}: {arguments.plain(note)}')
     title = f'{path.stem}, rounds to a test accuracy'
-    _save(dots.draw(comparison), arguments.results_dir(given) / path.stem, output, title)
+    _save(dots.draw(comparison), folder / path.stem, _output(given, path.stem, len(paths)), title)
 
 
-def _plot_runs(given_runs: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
-  folders = [path for path in given_runs if path.suffix not in SUFFIXES or path.is_dir()] or given_runs
-  for path in given_runs:
-    if path not in folders:
-      print(f'{path}: a figure, not a run; left out')  # results/* also finds earlier figures
+def _output(given: Mapping[str, Any], name: str, count: int) -> pathlib.Path | None:
+  """Returns what --output says of one of so many figures."""
+  if 'output' not in given:
+    return None
+  return pathlib.Path(given['output']) / name if count > 1 else pathlib.Path(given['output'])
+
+
+def _plot_runs(paths: Sequence[pathlib.Path], given: Mapping[str, Any]) -> None:
   from analysis.draw import curves, grouped, panels
   from analysis.read import runs
+  from fedprox_tff.training import columns
 
-  frame = runs.load_runs(folders)
+  found = _without_others(paths)
+  frame = runs.load_runs(found)
   for note in _notes(frame):
-    print(note)
+    say(note)
   default = default_output([pathlib.Path(run) for run in frame['run'].unique()])
-  if any((given.x, given.y, given.hue, given.row, given.col, given.band)):
-    hue = given.hue.split(',') if given.hue else ()
-    x, y = given.x or 'round_num', given.y or 'test/accuracy'
-    sheet = grouped.sheet_of(frame, x=x, y=y, hue=hue, row=given.row, col=given.col)
-    _save(panels.draw(sheet, given.band or 'std'), default, given.output, f'{y} against {x}')
+  output = _output(given, '', 1)
+  if any(name in given for name in (*_GROUPING, 'band')):
+    hue = given['hue'].split(',') if 'hue' in given else ()
+    x, y = given.get('x', columns.ROUND_NUM.name), given.get('y', columns.TEST_ACCURACY.name)
+    sheet = grouped.sheet_of(frame, x=x, y=y, hue=hue, row=given.get('row'), col=given.get('col'))
+    _save(panels.draw(sheet, given.get('band', 'std')), default, output, f'{y} against {x}')
   else:
-    _save(curves.draw(frame), default, given.output, 'Training loss and test accuracy')
+    _save(curves.draw(frame), default, output, 'Training loss and test accuracy')
+
+
+def _without_others(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
+  """Names what is no run, and leaves it out: results/* also finds earlier figures and folders of other things.
+
+  If nothing is left, all are returned: whoever reads them says what is wrong.
+  """
+  left_out = {}
+  for path in paths:
+    if path.suffix in SUFFIXES and not path.is_dir():
+      left_out[path] = 'a figure, not a run; left out'
+    elif path.is_dir() and not (path / 'config.json').exists():
+      left_out[path] = 'has no config.json, so it is no run; left out'
+  if len(left_out) == len(dict.fromkeys(paths)):
+    return paths
+  for path, why in left_out.items():
+    say(f'{path}: {why}')
+  return [path for path in paths if path not in left_out]
 
 
 def _notes(frame: Any) -> Iterator[str]:
@@ -133,10 +155,10 @@ def _notes(frame: Any) -> Iterator[str]:
   diverged = curves.diverged(frame)
   shown = 'the axis is logarithmic' if curves.mostly_diverged(frame) else 'beyond the axis'
   for run, rows in frame.groupby('run', sort=False):
-    done, planned = rows['round_num'].max(), rows['config/rounds'].iloc[0]
+    done, planned = rows[runs.ROUND_NUM].max(), rows['config/rounds'].iloc[0]
     if done < planned:
       yield f'{run}: unfinished: {done} of {planned} rounds'
-    beyond = diverged[diverged['run'] == run]['round_num']
+    beyond = diverged[diverged['run'] == run][runs.ROUND_NUM]
     if len(beyond):
       yield (
         f'{run}: diverged: training loss above {curves.loss_limit(frame):.3g} or not finite in {len(beyond)} of '
@@ -154,7 +176,7 @@ def _save(figure: Any, default: pathlib.Path, output: pathlib.Path | None, title
   elif output.suffix in SUFFIXES:
     output = output.with_suffix('')
   for suffix in SUFFIXES:
-    print(f'wrote {_write(output.with_name(output.name + suffix), page.render(figure, suffix, title))}')
+    say(f'wrote {_write(output.with_name(output.name + suffix), page.render(figure, suffix, title))}')
 
 
 def _write(path: pathlib.Path, content: bytes) -> str:

@@ -1,100 +1,92 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of tables: python analysis/table.py figure7 prints how the curves of a figure compare."""
 
-import argparse
 import math
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-if not __package__:  # run as a file: Python put this folder on the path, whose `numbers` would hide Python's own
-  sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file: Python put this folder on the path, where `numbers` would hide Python's own
+  _HERE = pathlib.Path(__file__).resolve().parent
+  sys.path[:] = [str(_HERE.parent), *(path for path in sys.path if path != str(_HERE))]
 
 from analysis import arguments
-from analysis.numbers.formats import FORMATS, MISSING, Table, number, spread
+from analysis.numbers.formats import FORMATS, Table, number, spread
+from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.machine.console import say
 
-DONE, BAD_INPUT = 0, 2
 _WORDS = {'final': 'final', 'best': 'best', 'last_ten': 'mean of last ten'}
+_FLAGS = (arguments.RESULTS_DIR, Parameter('format', str, 'text', 'how', choices=(*FORMATS, 'csv', 'curves')))
+_HELP = f"""\
+Prints final, best and mean-of-last-ten test accuracy of a figure's curves, mean and standard deviation over seeds; the
+differences to the first curve, seed by seed, with their 95 % interval; and what the paper's rule for its gain of 22 %
+gives. Of a comparison of methods: their ranking, with the value that each chose, and the rounds that a target accuracy
+takes: python analysis/table.py FIGURE [--flag=value ...]
+
+FIGURE is
+{arguments.WHAT}
+
+  --results_dir=FOLDER  where runs are [results]
+  --format=FORMAT       {', '.join(FORMATS)}, csv or curves [text]; csv has all numbers, unrounded; curves are the
+                        figure's own, as CSV by round
+
+What is missing is named on standard error.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line and returns its exit code."""
-  given = _parse(argv)
-  try:
-    paths = arguments.comparisons([given.what])
-    names, runs = ([], []) if paths else arguments.figures_or_runs([given.what])
-    if not paths and (runs or len(names) != 1):
-      raise UserError(f'{given.what} is not one figure; there are {arguments.NAMES}.')
-    if paths:
-      _print_rankings(paths, given)
-    else:
-      _print_table(names, given)
-  except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return BAD_INPUT
-  return DONE
+  return arguments.run(_print, argv, _FLAGS, _HELP)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog='python analysis/table.py',
-    description="Prints final, best and mean-of-last-ten test accuracy of a figure's curves, mean and standard "
-    'deviation over seeds; the differences to the first curve, seed by seed, with their 95 % interval; and what the '
-    "paper's rule for its gain of 22 % gives. Of a comparison of methods: their ranking, with the value that each "
-    'chose, and the rounds that a target accuracy takes.',
-    epilog='What is missing is named on standard error.',
-    allow_abbrev=False,
-  )
-  parser.add_argument('what', metavar='FIGURE', help=f'one of the figures: {arguments.NAMES}')
-  arguments.add_results_dir(parser)
-  parser.add_argument(
-    '--format',
-    default='text',
-    choices=(*FORMATS, 'csv', 'curves'),
-    help="how (default: text); csv has all numbers, unrounded; curves are the figure's own, as CSV by round",
-  )
-  return parser.parse_args(argv)
+def _print(given: Mapping[str, Any], words: list[str]) -> None:
+  what = arguments.sort(words)
+  form, folder = given.get('format', 'text'), arguments.results_dir(given)
+  if what.comparisons:
+    _print_rankings(what.comparisons, form, folder)
+  elif what.runs or len(what.figures) != 1:
+    raise UserError(f'{", ".join(words)} is not one figure; there are {arguments.NAMES}.')
+  else:
+    _print_table(what.figures, words, form, folder)
 
 
-def _print_table(names: Sequence[str], given: argparse.Namespace) -> None:
+def _print_table(paths: Sequence[pathlib.Path], words: Sequence[str], form: str, folder: pathlib.Path) -> None:
   from analysis.numbers import paper_gain, scores
-  from analysis.read import figure_runs
 
-  [(name, figure, filled, notes)] = arguments.filled(names, given, figure_runs.fill)
+  [(name, figure, cells, notes)] = arguments.filled(paths, words, folder)
   for note in notes:
-    print(f'{name}: {arguments.plain(note)}', file=sys.stderr)
-  if given.format == 'csv':
-    sys.stdout.write(scores.score_table(filled).to_csv(index=False))
-    return
-  if given.format == 'curves':
-    sys.stdout.write(scores.curve_table(figure, filled).to_csv(float_format='%.5g'))
-    return
-  table, gains = scores.score_table(filled), paper_gain.gains(filled)
-  made = [_scores(table, name), _differences(table, name), *_gains(gains)]
-  print('\n\n'.join(FORMATS[given.format](each) for each in made))
+    say(f'{name}: {arguments.plain(note)}', stream=sys.stderr)
+  if form == 'csv':
+    say(scores.score_table(cells, figure.baseline).to_csv(index=False), end='')
+  elif form == 'curves':
+    say(scores.curve_table(figure, cells).to_csv(float_format='%.5g'), end='')
+  else:
+    table = scores.score_table(cells, figure.baseline)
+    made = [_scores(table, name), _differences(table, name, figure.baseline), *paper_gain.tables(figure, cells)]
+    say('\n\n'.join(FORMATS[form](each) for each in made))
 
 
-def _print_rankings(paths: Sequence[pathlib.Path], given: argparse.Namespace) -> None:
+def _print_rankings(paths: Sequence[pathlib.Path], form: str, folder: pathlib.Path) -> None:
   from analysis.numbers import ranking, scores
   from analysis.read import comparisons
 
-  if given.format == 'curves' and len(paths) > 1:
+  if form == 'curves' and len(paths) > 1:
     raise UserError(f'--format=curves: one comparison at a time, such as {paths[0].stem}.')
   made = []
-  for path, comparison, notes in comparisons.filled(paths, arguments.results_dir(given)):
+  for path, comparison, notes in comparisons.filled(paths, folder):
     for note in notes:
-      print(f'{path.stem}: {arguments.plain(note)}', file=sys.stderr)
-    if given.format == 'curves':
+      say(f'{path.stem}: {arguments.plain(note)}', stream=sys.stderr)
+    if form == 'curves':
       made.append(scores.curve_table(comparison.figure, comparison.cells).to_csv(float_format='%.5g').rstrip('\n'))
       continue
     table = ranking.ranking(comparison)
-    if given.format == 'csv':
+    if form == 'csv':
       made.append(table.assign(comparison=path.stem).to_csv(index=False, header=not made).rstrip('\n'))
     else:
-      made += [FORMATS[given.format](each) for each in ranking.tables(comparison, table)]
-  print(('\n' if given.format == 'csv' else '\n\n').join(made))
+      made += [FORMATS[form](each) for each in ranking.tables(comparison, table)]
+  say(('\n' if form == 'csv' else '\n\n').join(made))
 
 
 def _scores(table: Any, name: str) -> Table:
@@ -106,31 +98,14 @@ def _scores(table: Any, name: str) -> Table:
   return Table(title, ['panel', 'curve', 'seeds', *_WORDS.values()], rows, labels=2)
 
 
-def _differences(table: Any, name: str) -> Table:
-  first = table['curve'].iloc[0]
+def _differences(table: Any, name: str, baseline: str) -> Table:
+  first = arguments.plain(baseline)
   title = f'{name}: difference to {first} in points of percent, seed by seed: mean ± standard deviation [95 % interval]'
   rows = []
   for row in table.to_dict('records'):
     if row['curve'] != first:
       rows.append([row['panel'], row['curve'], str(int(row['pairs'])), *(_difference(row, score) for score in _WORDS)])
   return Table(title, ['panel', 'curve', 'pairs', *_WORDS.values()], rows, labels=2)
-
-
-def _gains(gains: Any) -> Iterator[Table]:
-  """Yields the table of the 22 % rule, if the figure has what it compares."""
-  if gains.empty:
-    return
-  rows = []
-  for curve, group in gains.groupby('curve', sort=False):
-    for row in group.to_dict('records'):
-      accuracies = [f'{number(row[f"{m}_accuracy"])} ({row[f"{m}_rounds"]:.0f})' for m in ('fedavg', 'fedprox')]
-      accuracies = accuracies if row['seeds'] else [MISSING, MISSING]
-      rows.append([row['dataset'], curve, str(row['seeds']), *accuracies, number(row['gain'], '+')])
-    there = group[group['seeds'] > 0]
-    rows.append([f'average of {len(there)}', curve, '', '', '', number(there['gain'].mean(), '+')])
-  title = 'The rule of 22 %: test accuracy in percent with 90 % stragglers where training has converged, diverged or '
-  title += 'ended (mean round), and the gain over FedAvg; the paper has +22 on average of 5 data sets (Figure 7)'
-  yield Table(title, ['data', 'curve', 'pairs', 'FedAvg', 'FedProx', 'gain'], rows, labels=2)
 
 
 def _difference(row: Any, score: str) -> str:

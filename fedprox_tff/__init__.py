@@ -4,4 +4,4 @@
 Importing this package imports no TensorFlow: flags are parsed, and mistakes in them found, before that costs seconds.
 """
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

@@ -27,6 +27,29 @@ UPDATE = 'touch requirements.txt && make setup'
 REBUILD = 'rm -r .venv && make setup'
 LOCAL_HOSTS = ('localhost', '127.0.0.1')
 
+GPUS = """
+import tensorflow as tf
+print(*[gpu.name for gpu in tf.config.list_physical_devices('GPU')])
+"""
+
+RUNTIME = """
+import tensorflow as tf
+import tensorflow_federated as tff
+from fedprox_tff.federated import runtimes
+
+@tff.tensorflow.computation
+def answer():
+  return tf.constant(42)
+
+with runtimes.use({runtime!r}):
+  print(int(answer()))
+"""
+
+MNIST = """
+from fedprox_tff.datasets import mnist_files
+print(mnist_files.locate({data_dir!r}) or '')
+"""
+
 
 class Finding(NamedTuple):
   """What a check found."""
@@ -56,17 +79,18 @@ def main() -> int:
 
 def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   """Yields the findings on this machine, the quick ones first."""
-  pins = read_pins((probes.ROOT / 'requirements.txt').read_text())
+  lock = probes.ROOT / 'requirements.txt'
+  pins = read_pins(lock.read_text()) if lock.exists() else {}
   yield check_python(sys.version_info)
   yield check_platform(platform.system(), platform.machine())
   yield check_glibc(*platform.libc_ver())
   yield check_packages(pins, {name: installed_version(name) for name in pins})
   yield check_resources(usable_cores(), free_memory())
   yield check_proxy(os.environ)
-  yield check_mnist(probes.ask(probes.MNIST.format(data_dir=data_dir), timeout))
-  yield check_gpus(probes.ask(probes.GPUS, timeout), has_driver=has_nvidia_driver())
+  yield check_mnist(probes.ask(MNIST.format(data_dir=data_dir), timeout))
+  yield check_gpus(probes.ask(GPUS, timeout), has_driver=has_nvidia_driver())
   for runtime in ('in_process', 'worker'):
-    yield check_runtime(runtime, probes.ask(probes.RUNTIME.format(runtime=runtime), timeout))
+    yield check_runtime(runtime, probes.ask(RUNTIME.format(runtime=runtime), timeout))
 
 
 def check_python(version: tuple) -> Finding:
@@ -94,6 +118,9 @@ def check_glibc(name: str, version: str) -> Finding:
 
 def check_packages(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> Finding:
   """The packages are those of the lock."""
+  if not pins:
+    found = 'not compared: requirements.txt is in a clone of the source only'
+    return Finding('warn', 'packages', found, 'call the doctor in a clone')
   missing = [name for name in pins if installed[name] is None]
   other = [f'{name} {installed[name]}, not {pins[name]}' for name in pins if installed[name] not in (None, pins[name])]
   if missing:

@@ -29,6 +29,7 @@ ONE_PIN = {'numpy': '1.25.2'}
     (doctor.check_glibc('glibc', '3.0.1'), 'ok', 'glibc 3.0.1'),
     (doctor.check_glibc('', ''), 'FAIL', 'unknown'),
     (doctor.check_packages(ONE_PIN, {'numpy': '1.25.2'}), 'ok', 'all 1'),
+    (doctor.check_packages({}, {}), 'warn', 'in a clone'),
     (
       doctor.check_packages(ONE_PIN, {'numpy': '1.26.0'}),
       'warn',
@@ -122,7 +123,7 @@ def test_a_probe_that_ends_well_leaves_no_process_behind():
 
 @pytest.mark.parametrize('runtime', ['in_process', 'worker'])
 def test_the_runtimes_of_this_machine_answer(runtime):
-  finding = doctor.check_runtime(runtime, probes.ask(probes.RUNTIME.format(runtime=runtime), timeout=120))
+  finding = doctor.check_runtime(runtime, probes.ask(doctor.RUNTIME.format(runtime=runtime), timeout=120))
   assert finding.status == 'ok', finding
 
 

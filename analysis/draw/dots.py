@@ -29,7 +29,7 @@ def draw(comparison: Comparison) -> Figure:
   panels = comparison.panels()
   rounds = [[rounds_by_seed(comparison.cells[i], comparison.target) for i in panel] for panel in panels]
   order = np.argsort([_effort(curve, comparison.rounds) for curve in zip(*rounds, strict=True)], kind='stable')
-  names = [plain(comparison.cells[i].curve.label) for i in panels[0]]
+  names = [plain(comparison.cells[i].curve) for i in panels[0]]
   with mpl.style.context(STYLE):
     figure = Figure(layout='constrained', figsize=(_WIDTH, _AROUND + _LINE_HEIGHT * len(names)))
     FigureCanvasAgg(figure)
@@ -75,7 +75,7 @@ def _draw_method(axis: Axes, y: int, rounds: pd.Series, horizon: int, colour: st
 def _caption(comparison: Comparison) -> str:
   configs = [cell.config.flat() for cell in comparison.cells if cell.runs]
   searched = {choice.trial.flag for choice in comparison.choices if choice}
-  shared = sheets.caption_of([{k: v for k, v in config.items() if k not in searched} for config in configs])
+  shared = sheets.caption_of(configs, searched)
   seeds = {len(cell.runs) for cell in comparison.cells if cell.runs}
   return f'{shared}, {bands.seeds_in_words(seeds)}, learning rates searched for each method and panel'
 

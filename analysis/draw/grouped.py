@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.draw import labels, looks
 from analysis.draw.sheets import Panel, Sheet, caption_of
-from analysis.read.figure_runs import FREE, measured
+from analysis.read.cells import FREE, measured
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.core.errors import UserError
 
 _CONFIG = 'config/'
@@ -96,14 +97,13 @@ def _curve_names(
 ) -> dict[str, str]:
   """Returns the name of each run's curve: its hue in words, or all that sets it apart but seeds and panels."""
   if hue:
-    told = [key for key in hue if key != 'algorithm' or 'mu' not in hue]  # the words for mu name the method
-    return {run: ', '.join(labels.say(config, key) for key in told) for run, config in configs.items()}
-  hidden = FREE | set(elsewhere) | ({'stragglers'} if 'stragglers' in elsewhere else set())
-  settings = {run: {k: v for k, v in config.items() if k not in hidden} for run, config in configs.items()}
-  distinct = {str(setting): setting for setting in settings.values()}
-  entries, _ = labels.legend_and_caption(distinct)
+    return {run: labels.say_all(config, hue) for run, config in configs.items()}
+  hidden = FREE | set(elsewhere)
+  settings = {run: str({k: v for k, v in config.items() if k not in hidden}) for run, config in configs.items()}
+  distinct = {settings[run]: config for run, config in configs.items()}
+  entries, _ = labels.legend_and_caption(distinct, hidden)
   named = dict(zip(distinct, entries, strict=True))
-  return {run: named[str(setting)] for run, setting in settings.items()}
+  return {run: named[setting] for run, setting in settings.items()}
 
 
 def _check_seeds_alone(
@@ -135,7 +135,7 @@ def _points(frame: pd.DataFrame, x: str, y: str, x_key: str | None) -> pd.DataFr
     if not isinstance(value, int | float | np.number) or pd.isna(value):
       raise UserError(f'{frame["run"].iloc[0]}: --x={x_key} needs numbers, but this run has {x_key} = {value}.')
     return pd.DataFrame({'x': float(value), 'y': values.iloc[-1:]})
-  return pd.DataFrame({'x': frame.set_index('round_num', drop=False)[x], 'y': values}).loc[values.index]
+  return pd.DataFrame({'x': frame.set_index(ROUND_NUM, drop=False)[x], 'y': values}).loc[values.index]
 
 
 def _table(

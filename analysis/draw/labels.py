@@ -4,13 +4,16 @@
 A setting that goes without saying, such as plain SGD, is the empty string.
 """
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fedprox_tff.algorithms.base import Algorithm
+from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.base import Algorithm, Policy
 from fedprox_tff.config.choice import choose, flags_of
 from fedprox_tff.config.flags import KINDS
+from fedprox_tff.config.record import PLACES
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import DATASETS, PARTITIONS
 
@@ -43,22 +46,27 @@ _LAST_RESORTS = {
 _OF_DATA = {p.name for factory in DATASETS.values() for p in flags_of(factory)}
 _OF_DATA -= {'data_dir', 'data_seed', 'num_clients'}
 _OF_PARTITIONS = {p.name for factory in PARTITIONS.values() for p in flags_of(factory)}
+_IN_TITLES = {'dataset': _OF_DATA, 'partition': _OF_PARTITIONS}
+_OF_METHODS = {key for factory in ALGORITHMS.values() for key in factory().words}
 _IN_OTHER_WORDS = {'algorithm', 'dataset', 'partition', 'model', 'stragglers', 'straggler_policy', 'weighting', 'seed'}
 _IN_OTHER_WORDS |= _OF_DATA | _OF_PARTITIONS
-_NEVER = {'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'client_states'}
-_NEVER |= {'rounds_per_dissimilarity', 'measure_gamma'}  # they change what is measured, not what happens
+_NEVER = PLACES - _LAST_RESORTS.keys() | {
+  'rounds_per_dissimilarity',
+  'measure_gamma',
+}  # they change what is measured, not what happens
 _KNOWN = {*_PHRASES, *_LAST_RESORTS, *_IN_OTHER_WORDS, *_NEVER}
 
 
-def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
+def legend_and_caption(configs: Mapping[str, Config], hidden: Collection[str] = ()) -> tuple[list[str], str]:
   """Returns a legend's entries, all of them different, and a line on what the runs have in common.
 
   An entry begins with the method, unless all runs share it and differ in something else that can be said.
 
   Args:
     configs: Each run's config by a name that no other run has, its folder.
+    hidden: Settings of which nothing is said.
   """
-  words = [_words(config) for config in configs.values()]
+  words = [_words(config, hidden) for config in configs.values()]
   subjects = list(dict.fromkeys(subject for each in words for subject in each))
   differing = [subject for subject in subjects if len({each.get(subject, '') for each in words}) > 1]
   shared = [
@@ -69,18 +77,35 @@ def legend_and_caption(configs: Mapping[str, Config]) -> tuple[list[str], str]:
     shared.remove('method')
     differing.insert(0, 'method')
   entries = [_join(each.get(subject, '') for subject in differing) for each in words]
-  return _told_apart(entries, configs), _join(words[0][subject] for subject in shared)
+  return _told_apart(entries, configs, hidden), _join(words[0][subject] for subject in shared)
 
 
 def say(config: Config, key: str) -> str:
   """Returns a run's value of one setting in words, never the empty string."""
   method = record_of('algorithm', config)
-  subject = 'method' if key == 'algorithm' or (method and key in method.words) or key == 'mu' else key
+  said = key == 'algorithm' or (method and key in method.words) or (key in _OF_METHODS and config.get(key) is None)
+  subject = 'method' if said else key
   subject = 'dataset' if key in _OF_DATA else 'partition' if key in _OF_PARTITIONS else subject
   words = _words(config).get(subject, '')
   if key == 'algorithm':
     words = _title('algorithm', config)
   return words or _value(str(config.get(key)), f'{key.replace("_", " ")} = {{}}')
+
+
+def say_all(config: Config, keys: Sequence[str]) -> str:
+  """Returns a run's values of some settings in words; the words for one may have those for another in them."""
+  words = list(dict.fromkeys(say(config, key) for key in keys))
+  return _join(each for each in words if not any(other.startswith(f'{each}, ') for other in words))
+
+
+def method_of(config: Config) -> str:
+  """Returns a run's method in words, with what a legend says of it."""
+  return _words(config)['method']
+
+
+def typeset(name: str) -> str:
+  """Returns a name that a user has written as a label: the word mu is the Greek letter."""
+  return name if '$' in name else re.sub(r'\bmu\b', r'$\\mu$', name)
 
 
 def record_of(kind: str, config: Config) -> Any:
@@ -100,20 +125,23 @@ def record_of(kind: str, config: Config) -> Any:
     return None
 
 
-def _words(config: Config) -> dict[str, str]:
+def _words(config: Config, hidden: Collection[str] = ()) -> dict[str, str]:
   """Returns what can be said of a run, by subject, in the order of a caption."""
   method = record_of('algorithm', config)
-  words = {'method': _join([_title('algorithm', config), *(method.words.values() if method else ())])}
-  words |= {'dataset': _title('dataset', config), 'partition': _title('partition', config)}
+  titles = {kind: _title(kind, config, hidden) for kind in KINDS}
+  said = method.words if method else {}
+  config = {key: value for key, value in config.items() if key not in hidden}
+  words = {'method': _join([titles['algorithm'], *(said[key] for key in said if key not in hidden)])}
+  words |= {'dataset': titles['dataset'], 'partition': titles['partition']}
   words['num_clients'] = _phrase(config, 'num_clients')
-  words['model'] = _title('model', config)
+  words['model'] = titles['model']
   words |= {key: _phrase(config, key) for key in _PHRASES if key not in words}
   words['weighting'] = _weighting(config, method)
-  said = method.words if method else {}
   own = [key for key in config if key not in _KNOWN and key not in said]
   words |= {key: _value(config[key], f'{key.replace("_", " ")} = {{}}') for key in own}
   words['stragglers'] = _stragglers(config)
-  words['straggler_policy'] = _straggler_policy(config, method)
+  some = 'stragglers' in hidden or config.get('stragglers')
+  words['straggler_policy'] = _straggler_policy(config, method) if some else ''
   words['seed'] = _value(config.get('seed'), 'seed {}')
   return words
 
@@ -123,15 +151,17 @@ def _settings_of_methods(configs: Mapping[str, Config]) -> set[str]:
   return {key for config in configs.values() for key in config if key not in _KNOWN}
 
 
-def _title(kind: str, config: Config) -> str:
-  """Returns the title of what a run has chosen; its name, if this version does not know it."""
-  record = record_of(kind, config)
+def _title(kind: str, config: Config, hidden: Collection[str] = ()) -> str:
+  """Returns the title of what a run has chosen; its name, if the title is not known or would say what is hidden."""
+  if kind in hidden:
+    return ''
+  record = None if _IN_TITLES.get(kind, set()) & set(hidden) else record_of(kind, config)
   return record.title if record else _value(config.get(kind))
 
 
 def _weighting(config: Config, method: Algorithm | None) -> str:
   """Returns how clients are weighted, where that is not what the method's paper does."""
-  usual = method.policy.weighting if method else 'examples'
+  usual = (method.policy if method else Policy()).weighting
   return '' if config.get('weighting') == usual else _value(config.get('weighting'), '{} weighting')
 
 
@@ -143,10 +173,10 @@ def _stragglers(config: Config) -> str:
 
 
 def _straggler_policy(config: Config, method: Algorithm | None) -> str:
-  """Returns what becomes of stragglers, where there are some and it is not what the method's paper does."""
+  """Returns what becomes of stragglers, where that is not what the method's paper does."""
   policy = config.get('straggler_policy')
-  usual = method.policy.stragglers if method else 'drop'
-  return '' if policy == usual or not config.get('stragglers') else _POLICIES.get(policy) or _value(policy)
+  usual = (method.policy if method else Policy()).stragglers
+  return '' if policy == usual else _POLICIES.get(policy) or _value(policy)
 
 
 def _phrase(config: Config, key: str) -> str:
@@ -167,9 +197,10 @@ def _join(words: Any) -> str:
   return ', '.join(word for word in words if word)
 
 
-def _told_apart(entries: list[str], configs: Mapping[str, Config]) -> list[str]:
+def _told_apart(entries: list[str], configs: Mapping[str, Config], hidden: Collection[str]) -> list[str]:
   """Adds what still differs to entries that read the same, at last their folders."""
-  candidates = [[_value(config.get(key), words) for config in configs.values()] for key, words in _LAST_RESORTS.items()]
+  resorts = {key: words for key, words in _LAST_RESORTS.items() if key not in hidden}
+  candidates = [[_value(config.get(key), words) for config in configs.values()] for key, words in resorts.items()]
   for texts in [*candidates, [_value(run) for run in configs]]:
     for entry in [entry for entry, count in Counter(entries).items() if count > 1]:
       same = [i for i, other in enumerate(entries) if other == entry]

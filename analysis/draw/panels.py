@@ -16,6 +16,7 @@ from analysis.draw import page, scales
 from analysis.draw.looks import STYLE, Look, layer
 from analysis.draw.sheets import Panel, Sheet, name_of
 from analysis.numbers import bands
+from analysis.read.runs import ROUND_NUM
 
 _WIDTHS = {1: 3.4, 2: 5.1}  # inches by number of columns
 _WIDTH, _ROW_HEIGHT, _SINGLE_ROW_HEIGHT = 6.75, 1.3, 1.9
@@ -66,7 +67,7 @@ def _draw_panel(axes: Axes, sheet: Sheet, panel: Panel, curves: dict[str, pd.Dat
       curve['mean'].where(finite),
       linestyle=look.style,
       color=look.colour,
-      marker=look.marker or ('o' if len(curve) == 1 or (few and sheet.x != 'round_num') else ''),
+      marker=look.marker or ('o' if len(curve) == 1 or (few and sheet.x != ROUND_NUM) else ''),
       markevery=None if few else len(curve) // 10,
       zorder=layer(look),
     )
@@ -104,9 +105,9 @@ def _label(axes: np.ndarray, sheet: Sheet) -> None:
     starts = [curve.index.min() for row in sheet.panels for curve in row[j].curves.values() if not curve.empty]
     for axis in column:
       if axis.get_xscale() == 'linear':
-        page.tick(axis.xaxis, most=6 if len(axes.T) < 4 else 4, integer=sheet.x == 'round_num')
+        page.tick(axis.xaxis, most=6 if len(axes.T) < 4 else 4, integer=sheet.x == ROUND_NUM)
       if ends and max(ends) > min(starts):
-        margin = 0 if sheet.x == 'round_num' else 0.03 * (max(ends) - min(starts))  # for the markers
+        margin = 0 if sheet.x == ROUND_NUM else 0.03 * (max(ends) - min(starts))  # for the markers
         axis.set_xlim(min(starts) - margin, max(ends) + margin)
   axes[0, 0].figure.align_ylabels()
 

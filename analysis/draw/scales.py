@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from analysis.draw import page
 from analysis.draw.looks import Look
 from analysis.draw.sheets import Panel
+from fedprox_tff.training import columns
 
 Curves = Mapping[str, pd.DataFrame]  # by label: the columns of `bands.summarise`
-_LOSSES = ('train/loss', 'test/loss')
+_LOSSES = (columns.TRAIN_LOSS.name, columns.TEST_LOSS.name)
 
 
 class Scale(NamedTuple):
@@ -28,7 +29,7 @@ class Scale(NamedTuple):
 def choose(panels: Sequence[Panel], curves: Sequence[Curves]) -> Scale:
   """Chooses the axis that panels share."""
   y, tables = panels[0].y, [table for each in curves for table in each.values()]
-  percent = y.endswith('/accuracy')
+  percent = y in columns.COLUMNS and columns.COLUMNS[y].percent
   if not tables:
     return Scale(None, np.inf, percent=percent)
   diverged = _loss_limit(tables) if y in _LOSSES else np.inf

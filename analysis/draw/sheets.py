@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a figure of rows and columns of panels shows, before it is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from analysis.draw import labels, looks
 from analysis.numbers import bands
-from analysis.read.figure_runs import FREE, Cell
+from analysis.read.cells import FREE, Cell
 from analysis.read.figures import Figure
+from analysis.read.runs import ROUND_NUM
 from fedprox_tff.training.columns import COLUMNS
 
 
@@ -52,41 +53,37 @@ class Sheet(NamedTuple):
 
 
 def of_figure(figure: Figure, cells: Sequence[Cell]) -> Sheet:
-  """Returns a paper's figure from its cells."""
-  columns = list({cell.column.label: cell.column for cell in cells}.values())
-  curves = {cell.curve.label: cell.config.flat() for cell in cells}
+  """Returns a figure from those of its cells that are to be drawn."""
+  columns = list(dict.fromkeys(cell.column for cell in cells))
+  curves = {cell.curve: cell.config.flat() for cell in cells}
   sheet = Sheet(
     title=figure.title,
     caption=caption_of([cell.config.flat() for cell in cells if cell.runs]),
-    x='round_num',
+    x=ROUND_NUM,
     rows=[row.label for row in figure.rows],
-    columns=[column.label for column in columns],
+    columns=columns,
     panels=[
       [
         Panel(
           row.y,
-          {
-            cell.curve.label: cell.values(row.y)
-            for cell in cells
-            if cell.column is column and cell.row.select == row.select
-          },
-          column.limits.get(row.y),
+          {cell.curve: cell.values(row.y) for cell in cells if cell.column == column and cell.row == row.label},
+          figure.limits.get(column, {}).get(row.y),
         )
         for column in columns
       ]
       for row in figure.rows
     ],
     looks=dict(zip(curves, looks.choose_looks(list(curves.values())), strict=True)),
-    share='col' if len({column.select['dataset'] for column in columns}) > 1 else 'row',
+    share='col' if len({cell.config.dataset.name for cell in cells}) > 1 else 'row',
   )
   lone = len(columns) == 1 < len(figure.rows) and len({row.y for row in figure.rows}) == 1
   return sheet._replace(columns=['']).transposed() if lone else sheet  # its caption says what the column is
 
 
-def caption_of(configs: Sequence[Mapping[str, Any]]) -> str:
-  """Returns what runs share, without their seeds."""
-  shown = {str(i): {k: v for k, v in config.items() if k not in FREE} for i, config in enumerate(configs)}
-  return labels.legend_and_caption(shown)[1] if shown else ''
+def caption_of(configs: Sequence[Mapping[str, Any]], hidden: Collection[str] = ()) -> str:
+  """Returns what runs share, without their seeds and what else is hidden."""
+  named = {str(i): config for i, config in enumerate(configs)}
+  return labels.legend_and_caption(named, FREE | set(hidden))[1] if named else ''
 
 
 def name_of(quantity: str) -> str:

@@ -10,17 +10,16 @@ import pandas as pd
 from analysis.arguments import plain
 from analysis.numbers import scores
 from analysis.numbers.formats import MISSING, Table, number, spread
+from analysis.read.cells import Cell, measured
 from analysis.read.comparisons import Comparison
-from analysis.read.figure_runs import Cell, measured
-from analysis.read.figures import ACCURACY, LOSS
+from fedprox_tff.training.columns import PERSONAL_ACCURACY, TEST_ACCURACY, TRAIN_LOSS
 
-PERSONAL = 'personal/accuracy'  # of methods that have a model for each client
 _SCORE = 'last_ten'  # what the methods are ranked by
 
 
 def rounds_to(frame: pd.DataFrame, target: float) -> float:
   """Returns the first round whose test accuracy is at least the target; NaN if no round's is."""
-  accuracies = measured(frame, ACCURACY)
+  accuracies = measured(frame, TEST_ACCURACY.name)
   reached = accuracies.index[accuracies >= target]
   return float(reached[0]) if len(reached) else np.nan
 
@@ -53,7 +52,7 @@ def ranking(comparison: Comparison) -> pd.DataFrame:
 def tables(comparison: Comparison, table: pd.DataFrame) -> Iterator[Table]:
   """Yields a panel's ranking in words."""
   with_personal = table['personal_mean'].notna().any()
-  first = plain(comparison.cells[0].curve.label)
+  first = plain(comparison.cells[0].curve)
   header = ['rank', 'method', 'chosen', 'seeds', 'accuracy', f'difference to {first}']
   header += [f'rounds to {100 * comparison.target:g} %', 'training loss', *(['personal'] if with_personal else [])]
   legend = f'test accuracy in percent and training loss, means of the last {scores.LAST} rounds, ± standard deviation '
@@ -70,11 +69,11 @@ def tables(comparison: Comparison, table: pd.DataFrame) -> Iterator[Table]:
 def _row(comparison: Comparison, i: int) -> dict[str, Any]:
   cell, choice = comparison.cells[i], comparison.choices[i]
   rounds = rounds_by_seed(cell, comparison.target)
-  row = {'baseline': plain(scores.baseline_of(cell, comparison.cells).curve.label)}
+  row = {'baseline': plain(scores.baseline_of(cell, comparison.cells).curve)}
   row |= {'flag': choice.trial.flag if choice else None, 'value': choice.value if choice else None}
   row |= {'at_end': choice.is_at_the_end if choice else None}
   row |= {'rounds_mean': rounds.mean(), 'rounds_std': rounds.std(), 'reached': int(rounds.notna().sum())}
-  for name, y in (('loss', LOSS), ('personal', PERSONAL)):
+  for name, y in (('loss', TRAIN_LOSS.name), ('personal', PERSONAL_ACCURACY.name)):
     series = [measured(frame, y).tail(scores.LAST) for frame in cell.runs.values()]
     means = pd.Series([values.mean(skipna=False) for values in series if len(values)], dtype=float)
     with np.errstate(all='ignore'):  # diverged values overflow

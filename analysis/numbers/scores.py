@@ -8,8 +8,9 @@ import pandas as pd
 
 from analysis.arguments import plain
 from analysis.numbers import bands
-from analysis.read.figure_runs import Cell, measured
-from analysis.read.figures import ACCURACY, Figure
+from analysis.read.cells import Cell, measured
+from analysis.read.figures import Figure
+from fedprox_tff.training.columns import ROUND_NUM, TEST_ACCURACY
 
 LAST = 10
 # Of a run's test accuracies, by round.
@@ -22,12 +23,12 @@ SCORES: dict[str, Callable[[pd.Series], float]] = {
 
 def scores_of(cell: Cell) -> pd.DataFrame:
   """Returns a row for each seed, a column for each of SCORES."""
-  accuracies = {seed: measured(frame, ACCURACY) for seed, frame in cell.runs.items()}
+  accuracies = {seed: measured(frame, TEST_ACCURACY.name) for seed, frame in cell.runs.items()}
   return pd.DataFrame({name: {s: score(a) for s, a in accuracies.items()} for name, score in SCORES.items()})
 
 
-def score_table(cells: Sequence[Cell]) -> pd.DataFrame:
-  """Returns a row for each cell: mean and deviation of each score, and of its difference to the first curve's.
+def score_table(cells: Sequence[Cell], baseline: str = '') -> pd.DataFrame:
+  """Returns a row for each cell: mean and deviation of each score, and of its difference to the baseline's.
 
   `<score>_diff_*` are the mean, the deviation, and the ends of the 95 % interval of the differences between runs that
   have the same seed, of which there are `pairs`. Shares, not percent; NaN where there is nothing.
@@ -35,11 +36,11 @@ def score_table(cells: Sequence[Cell]) -> pd.DataFrame:
   scores = [scores_of(cell) for cell in cells]
   rows = []
   for cell, mine in zip(cells, scores, strict=True):
-    baseline = baseline_of(cell, cells)
-    row = {'panel': cell.panel, 'curve': plain(cell.curve.label), 'seeds': len(mine)}
+    other = baseline_of(cell, cells, baseline)
+    row = {'panel': cell.panel, 'curve': plain(cell.curve), 'seeds': len(mine)}
     row |= {f'{name}_{key}': value for name in SCORES for key, value in _summary(mine[name]).items()}
-    if baseline is not cell:
-      differences = (mine - scores[cells.index(baseline)]).dropna(how='all')
+    if other is not cell:
+      differences = (mine - scores[cells.index(other)]).dropna(how='all')
       row['pairs'] = len(differences)
       for name in SCORES:
         row |= {f'{name}_diff_{key}': value for key, value in _summary(differences[name], interval=True).items()}
@@ -47,10 +48,11 @@ def score_table(cells: Sequence[Cell]) -> pd.DataFrame:
   return pd.DataFrame(rows)
 
 
-def baseline_of(cell: Cell, cells: Sequence[Cell]) -> Cell:
-  """Returns the first curve of a cell's panel that trains the same model."""
-  panel = (other for other in cells if other.column == cell.column and other.row == cell.row)
-  return next(other for other in panel if other.config.model == cell.config.model)
+def baseline_of(cell: Cell, cells: Sequence[Cell], name: str = '') -> Cell:
+  """Returns what a cell is compared with: of its panel and its model the curve of that name, or else the first."""
+  panel = [other for other in cells if other.column == cell.column and other.row == cell.row]
+  alike = [other for other in panel if other.config.model == cell.config.model]
+  return next((other for other in alike if other.curve == name), alike[0])
 
 
 def curve_table(figure: Figure, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -63,10 +65,10 @@ def curve_table(figure: Figure, cells: Sequence[Cell]) -> pd.DataFrame:
     for y in dict.fromkeys(row.y for row in figure.rows):
       values = cell.values(y)
       if not values.empty:
-        heading = cell.panel, plain(cell.curve.label), f'{values.shape[1]} seeds', y
+        heading = cell.panel, plain(cell.curve), f'{values.shape[1]} seeds', y
         columns[*heading, 'mean'] = values.mean(axis=1, skipna=False)
         columns[*heading, 'std'] = values.std(axis=1, skipna=False)
-  names = ['panel', 'curve', 'seeds', 'quantity', 'round_num']
+  names = ['panel', 'curve', 'seeds', 'quantity', ROUND_NUM.name]
   return pd.concat(columns, axis=1, names=names).sort_index().rename_axis(None)
 
 

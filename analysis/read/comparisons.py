@@ -7,19 +7,21 @@ The choice is made again from the search's runs, by the sweep's own rule. Runs a
 import collections
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from analysis.arguments import plain
 from analysis.draw import labels
 from analysis.read import figure_runs, runs
-from analysis.read.figure_runs import Cell
-from analysis.read.figures import ACCURACY, LOSS, Column, Curve, Figure, Row
-from fedprox_tff.config.record import Config
+from analysis.read.cells import Cell
+from analysis.read.figures import Figure, Row
+from analysis.read.runs import ROUND_NUM
+from fedprox_tff.config.record import PLACES, Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids, search
 from fedprox_tff.sweeps.grids import Grid
 from fedprox_tff.sweeps.search import Choice
+from fedprox_tff.training import columns
 from fedprox_tff.training.run_folder import rounds_in
 
 
@@ -53,28 +55,27 @@ def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, lis
   makes = f'`bash experiments/sweep.sh {path.stem if path.parent == grids.FOLDER else path}`'
   if not results_dir.is_dir():
     raise UserError(f'{results_dir} does not exist; {makes} makes runs there.')
-  runs, notes = _Runs(results_dir), []
-  columns = {str(trial.point): _column(trial) for trial in grid.trials}
+  there, notes = _Runs(results_dir), []
   made, choices = [], []
   for trial in grid.trials:
-    choice = search.choose(trial, runs.find)
+    choice = search.choose(trial, there.find)
     config = choice.cells[0] if choice else trial.candidates[0]
-    cell = Cell(Row(ACCURACY), columns[str(trial.point)], Curve(trial.curve, {}), config)
+    cell = Cell('', _column(trial), trial.curve, config, grid.name)
     if choice is None:
       notes.append(f'missing: {plain(str(cell))}: its search has not ended')
     for config in choice.cells if choice else ():
-      folder = runs.find(config)
+      folder = there.find(config)
       if folder:
         frame = runs.load_runs([folder])
-        cell.runs[config.seed] = frame[frame['round_num'] <= config.rounds]
+        cell.runs[config.seed] = frame[frame[ROUND_NUM] <= config.rounds]
     made.append(cell)
     choices.append(choice)
   if not any(cell.runs for cell in made):
     raise UserError(f'{results_dir}: no finished run of {path.stem} is in there; {makes} makes them.')
-  figure = _figure(grid, list(columns.values()))
-  for column in columns.values():
-    notes += figure_runs.check([cell for cell in made if cell.column is column], figure)
-  rounds = max(column.rounds for column in columns.values())
+  figure = _figure(grid, made)
+  for column in figure.columns:
+    notes += figure_runs.check([cell for cell in made if cell.column == column], figure)
+  rounds = max(cell.config.rounds for cell in made)
   return Comparison(grid.name, grid.target, rounds, figure, made, choices), notes
 
 
@@ -107,22 +108,23 @@ class _Runs:
         written = runs.read_config(path)
       except UserError:
         continue  # none that could be one of these
-      self._runs[written['algorithm'], written.get('seed')].append((path, written))
+      self._runs[_identity(written)].append(path)
 
   def find(self, config: Config) -> pathlib.Path | None:
     """Returns the folder of the finished run of a config; None if there is none."""
-    for path, written in self._runs[config.algorithm.name, config.seed]:
-      if rounds_in(path) >= config.rounds and not config.differences(written):
-        return path
-    return None
+    return next((path for path in self._runs[_identity(config.flat())] if rounds_in(path) >= config.rounds), None)
 
 
-def _column(trial: search.Trial) -> Column:
-  config = trial.cells(trial.values[0])[0]
-  words = ', '.join(labels.say(config.flat(), key) for key in trial.point)
-  return Column(words[:1].upper() + words[1:], trial.point, config.rounds)
+def _identity(flat: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+  """Returns what tells a run apart from all others, whatever its rounds."""
+  return frozenset((key, str(value)) for key, value in flat.items() if key not in PLACES | {'rounds'})
 
 
-def _figure(grid: Grid, columns: list[Column]) -> Figure:
-  curves = tuple(Curve(name, {}) for name in dict.fromkeys(trial.curve for trial in grid.trials))
-  return Figure(grid.title, (Row(ACCURACY), Row(LOSS)), tuple(columns), curves, grid.name)
+def _column(trial: search.Trial) -> str:
+  words = labels.say_all(trial.cells(trial.values[0])[0].flat(), list(trial.point))
+  return words[:1].upper() + words[1:]
+
+
+def _figure(grid: Grid, cells: list[Cell]) -> Figure:
+  rows = [Row(columns.TEST_ACCURACY.name), Row(columns.TRAIN_LOSS.name)]
+  return Figure(grid.title, rows, list(dict.fromkeys(cell.column for cell in cells)), cells)

@@ -22,6 +22,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.training import columns
 
+ROUND_NUM = columns.ROUND_NUM.name
 EVALUATION = tuple(column.name for column in columns.EVALUATION)
 _IN_CONFIG = {'algorithm': str, 'dataset': str, 'rounds': int}  # what no run's config is without
 
@@ -70,13 +71,14 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
   """
   _check_folder(path)
   try:
-    config = flat(json.loads((path / 'config.json').read_text())['config'])
-    wrong = [key for key, kind in _IN_CONFIG.items() if not isinstance(config.get(key), kind)]
+    record = json.loads((path / 'config.json').read_text())['config']
+    written = _flattened(record)
+    wrong = [key for key, kind in _IN_CONFIG.items() if not isinstance(written.get(key), kind)]
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f'{path}: config.json cannot be read as that of a run ({_line(error)}).') from None
   if wrong:
     raise UserError(f'{path}: config.json is not that of a run: it lacks {", ".join(wrong)}.')
-  return config
+  return flat(record)
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,21 +123,21 @@ def _read_metrics(path: pathlib.Path) -> pd.DataFrame:
   try:
     text = (path / 'metrics.csv').read_text() if (path / 'metrics.csv').exists() else ''
     text = text[: text.rfind('\n') + 1]
-    table = io.StringIO(text or 'round_num\n')
+    table = io.StringIO(text or f'{ROUND_NUM}\n')
     metrics = pd.read_csv(table, dtype=float, index_col=False, float_precision='round_trip')
   except (OSError, ValueError) as error:
     raise UserError(f'{path}: metrics.csv cannot be read as that of a run ({_line(error)}).') from None
   if metrics.empty:
     raise UserError(f'{path}: metrics.csv has no row yet; at least one round is needed, and the run writes it.')
-  missing = [column for column in ('round_num', *EVALUATION) if column not in metrics]
+  missing = [column for column in (ROUND_NUM, *EVALUATION) if column not in metrics]
   if missing:
     raise UserError(f'{path}: metrics.csv is not that of a run: it has no column {", ".join(missing)}.')
-  rounds = metrics['round_num']
+  rounds = metrics[ROUND_NUM]
   if not (rounds.diff().iloc[1:] > 0).all() or (rounds % 1 != 0).any():
     raise UserError(f'{path}: metrics.csv is not that of a run: round_num must be whole numbers in rising order.')
   if evaluated(metrics).empty:
     raise UserError(f'{path}: metrics.csv has no evaluated round; a row with test/accuracy and train/loss is needed.')
-  return metrics.astype({'round_num': int})
+  return metrics.astype({ROUND_NUM: int})
 
 
 def _line(error: Exception) -> str:

@@ -16,29 +16,6 @@ from typing import IO, NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NO_ANSWER = 'no answer'
 
-GPUS = """
-import tensorflow as tf
-print(*[gpu.name for gpu in tf.config.list_physical_devices('GPU')])
-"""
-
-RUNTIME = """
-import tensorflow as tf
-import tensorflow_federated as tff
-from fedprox_tff.federated import runtimes
-
-@tff.tensorflow.computation
-def answer():
-  return tf.constant(42)
-
-with runtimes.use({runtime!r}):
-  print(int(answer()))
-"""
-
-MNIST = """
-from fedprox_tff.datasets import mnist_files
-print(mnist_files.locate({data_dir!r}) or '')
-"""
-
 
 class Answer(NamedTuple):
   """What a probe said."""

@@ -13,10 +13,13 @@ NOT_OF_A_CELL = {
   'results_dir': 'the command line of the sweep says it',
   'fallback_dataset': 'a sweep trains on the data that it names, or not at all',
 }
-NOT_OF_A_CURVE = ('name', 'search')  # keys of a [[curve]] that are no flags
+_NOT_FLAGS = {'curve': ('name', 'search'), 'panel': ('name', 'limits')}  # keys of [[curve]] and [[panel]]
 _KEYS = tuple(name for name in FLAGS if name not in NOT_OF_A_CELL)
 _OF_A_SEARCH = ('seed', 'rounds')
-_SECTIONS = {'title': str, 'base': dict, 'grid': dict, 'search': dict, 'target': dict, 'curve': list}
+_SECTIONS = {
+  **{'title': str, 'base': dict, 'grid': dict, 'search': dict, 'target': dict},
+  **{'panel': list, 'curve': list, 'figure': dict},
+}
 
 
 class Search(NamedTuple):
@@ -31,10 +34,12 @@ def check_sections(content: Mapping[str, Any]) -> None:
   """Checks all of a file but its curves and its search."""
   for section, value in content.items():
     if section not in _SECTIONS:
-      raise UserError(f'{section}: a grid has only title, [base], [grid], [search], [target] and [[curve]].')
+      raise UserError(
+        f'{section}: a grid has only title, [base], [grid], [search], [target], [[panel]], [[curve]] and [figure].'
+      )
     if not isinstance(value, _SECTIONS[section]):
-      needed = {'title': 'text', 'curve': '[[curve]], a list of tables,'}.get(section, f'a table, [{section}],')
-      raise UserError(f'{section}: {needed} is needed.')
+      needed = {str: 'text', list: f'[[{section}]], a list of tables,', dict: f'a table, [{section}],'}
+      raise UserError(f'{section}: {needed[_SECTIONS[section]]} is needed.')
   for key, value in content.get('base', {}).items():
     check_value('[base]', key, value)
   for key, values in content.get('grid', {}).items():
@@ -48,23 +53,33 @@ def check_sections(content: Mapping[str, Any]) -> None:
       raise UserError(f'[target] accuracy = {value}: a share above 0, at most 1, is needed.')
 
 
-def check_curves(content: Mapping[str, Any], names: Sequence[str]) -> None:
-  """Checks that the curves go together."""
-  for table, name in zip(content.get('curve', []), names, strict=False):
-    if list(names).count(name) > 1:
-      raise UserError(f'[[curve]] {name}: two curves have this name.')
-    for key in table.keys() & content.get('grid', {}).keys():
-      raise UserError(f'[[curve]] {name}: {key}: [grid] has it too; one of the two is needed.')
+def alternatives(content: Mapping[str, Any], kind: str) -> list[tuple[str, dict[str, Any]]]:
+  """Returns the names and flags of all [[curve]] or [[panel]] of a file, checked; a nameless one if there is none.
+
+  A flag of a curve may have a table in the place of a value: a value for each panel, by its name.
+  """
+  found = [_alternative(table, i, kind) for i, table in enumerate(content.get(kind, []), start=1)]
+  names = [name for name, _ in found]
+  for name, flags in found:
+    if names.count(name) > 1:
+      raise UserError(f'[[{kind}]] {name}: two {kind}s have this name.')
+    for key in flags.keys() & content.get('grid', {}).keys():
+      raise UserError(f'[[{kind}]] {name}: {key}: [grid] has it too; one of the two is needed.')
+  return found or [('', {})]
 
 
-def curve(table: Any, number: int) -> tuple[str, dict[str, Any]]:
-  """Returns a curve's name and its flags, checked."""
-  if not isinstance(table, dict) or not isinstance(table.get('name'), str) or not table['name']:
-    raise UserError(f'[[curve]] number {number}: a table with a name is needed, such as name = "FedAvg".')
-  values = {key: value for key, value in table.items() if key not in NOT_OF_A_CURVE}
-  for key, value in values.items():
-    check_value(f'[[curve]] {table["name"]}:', key, value)
-  return table['name'], values
+def check_panels(content: Mapping[str, Any], panels: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
+  """Checks that panels and curves, flags by their names, go together."""
+  if 'panel' in content and 'search' in content:
+    raise UserError('[[panel]]: a grid with [search] has a panel for each point of [grid] instead.')
+  for name, flags in curves.items():
+    for panel, others in panels.items():
+      for key in flags.keys() & others.keys():
+        raise UserError(f'[[curve]] {name}: {key}: [[panel]] {panel} has it too; one of the two is needed.')
+    for key, values in flags.items():
+      if isinstance(values, dict) and values.keys() != panels.keys():
+        there = ', '.join(filter(None, panels)) or 'none'
+        raise UserError(f'[[curve]] {name}: {key}: a value for each panel is needed, by its name; there are {there}.')
 
 
 def searches(content: Mapping[str, Any], curves: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Search] | None:
@@ -125,6 +140,19 @@ def check_value(where: str, key: str, value: Any) -> None:
     FLAGS[key].parse(value)
   except UserError as error:
     raise UserError(f'{where} {error}') from None
+
+
+def _alternative(table: Any, number: int, kind: str) -> tuple[str, dict[str, Any]]:
+  """Returns the name of a curve or panel and its flags, checked."""
+  if not isinstance(table, dict) or not isinstance(table.get('name'), str) or not table['name']:
+    example = {'curve': 'FedAvg', 'panel': 'MNIST'}[kind]
+    raise UserError(f'[[{kind}]] number {number}: a table with a name is needed, such as name = "{example}".')
+  flags = {key: value for key, value in table.items() if key not in _NOT_FLAGS[kind]}
+  for key, value in flags.items():
+    by_panel = value.values() if kind == 'curve' and isinstance(value, dict) else [value]
+    for each in by_panel:
+      check_value(f'[[{kind}]] {table["name"]}:', key, each)
+  return table['name'], flags
 
 
 def _candidates(where: str, lists: Any) -> tuple[str, list[Any]]:

@@ -4,9 +4,13 @@
     title = 'one line'
     [base]     flags of `fedprox_tff.run` that all cells share
     [grid]     flags with lists of values: the cells are their product
-    [[curve]]  a name and flags: alternatives, each multiplied with the grid; they overrule [base]
+    [[panel]]  a name and flags: alternatives, each multiplied with the grid; they overrule [base]
+    [[curve]]  the same, each multiplied with the panels and the grid; in the place of a value, a flag may have a table
+               with one for each panel, by its name
     [search]   a flag whose value is searched for before the cells are run: see `search`
     [target]   accuracy: figures and tables say in which round runs reach it
+    [figure]   what is drawn of the cells; or of those of other grids, and then it is these that are run: see
+               `figure_section`
 
 A cell is a `Config`. Everything in a file is checked before a sweep's first run.
 """
@@ -23,7 +27,8 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.config.signatures import parameters
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import DATASETS
-from fedprox_tff.sweeps import grid_checks, search
+from fedprox_tff.sweeps import figure_section, grid_checks, search
+from fedprox_tff.sweeps.figure_section import FigureSection, Limits
 from fedprox_tff.sweeps.search import Trial
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'experiments' / 'grids'
@@ -37,6 +42,7 @@ class Cell(NamedTuple):
   grid: str  # the file's name without .toml
   curve: str  # the [[curve]]'s name, empty in a grid without curves
   config: Config
+  panel: str = ''  # the [[panel]]'s name
 
 
 class Grid(NamedTuple):
@@ -47,6 +53,9 @@ class Grid(NamedTuple):
   cells: list[Cell]  # those that no search decides
   trials: Sequence[Trial] = ()
   target: float | None = None  # a test accuracy
+  lists: Sequence[str] = ()  # the flags that have lists in [grid], but for seeds
+  limits: Mapping[str, Limits] = {}  # by panel
+  figure: FigureSection | None = None
 
   @property
   def num_cells(self) -> int:
@@ -76,7 +85,8 @@ def find(text: str) -> pathlib.Path:
     if path.is_file():
       return path
   names = ', '.join(sorted(path.stem for path in FOLDER.glob('*.toml')))
-  raise UserError(f'{text}: no such grid; a TOML file is needed, or one of {names}.')
+  others = f'or one of {names}' if names else 'since those that have a name are in a clone of the source only'
+  raise UserError(f'{text}: no such grid; a TOML file is needed, {others}.')
 
 
 def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid:
@@ -89,28 +99,60 @@ def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid
   Raises:
     UserError: If anything in it is not allowed; the message names the file, the key and what is allowed.
   """
-  overrides = overrides or {}
   try:
     content = tomllib.loads(path.read_text())
     grid_checks.check_sections(content)
-    curves = [grid_checks.curve(table, i) for i, table in enumerate(content.get('curve', []), start=1)] or [('', {})]
-    grid_checks.check_curves(content, [name for name, _ in curves])
-    searches = grid_checks.searches(content, curves)
-    grid = content.get('grid', {})
-    cells, trials = [], []
-    if searches is None:
-      cells = [
-        Cell(path.stem, name, _config({**content.get('base', {}), **point, **values}, overrides, name))
-        for name, values in curves
-        for point in _product(grid)
-      ]
-    else:
-      points = list(_product({key: values for key, values in grid.items() if key != 'seed'}))
-      for curve, found in zip(curves, searches, strict=True):
-        trials += search.trials(content, points, curve, found, overrides=overrides, config=_config)
+    figure = figure_section.read(content)
+    source = _joined if figure and figure.grids else _read
+    grid = source(path, content, overrides or {})._replace(title=content.get('title', ''), figure=figure)
+    if figure:
+      panels, curves = ([cell.panel for cell in grid.cells], [cell.curve for cell in grid.cells])
+      figure_section.check_names(figure, lists=grid.lists, panels=panels, curves=curves)
   except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UserError) as error:
     raise UserError(f'{path}: {error}') from None
-  return Grid(path.stem, content.get('title', ''), cells, trials, content.get('target', {}).get('accuracy'))
+  return grid
+
+
+def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Grid:
+  """Returns the grid that has its cells in its own file."""
+  panels, curves = (dict(grid_checks.alternatives(content, kind)) for kind in ('panel', 'curve'))
+  grid_checks.check_panels(content, panels, curves)
+  searches = grid_checks.searches(content, list(curves.items()))
+  lists = content.get('grid', {})
+  cells, trials = [], []
+  if searches is None:
+    for (panel, of_panel), (name, of_curve) in itertools.product(panels.items(), curves.items()):
+      here = {key: value[panel] if isinstance(value, dict) else value for key, value in of_curve.items()}
+      base = {**content.get('base', {}), **of_panel}
+      cells += [
+        Cell(path.stem, name, _config({**base, **point, **here}, overrides, name), panel) for point in _product(lists)
+      ]
+  points = {key: values for key, values in lists.items() if key != 'seed'}
+  for curve, found in zip(curves.items(), searches or (), strict=searches is not None):
+    trials += search.trials(content, _product(points), curve, found, overrides=overrides, config=_config)
+  limits = {table['name']: figure_section.limits_of(table) for table in content.get('panel', [])}
+  target = content.get('target', {}).get('accuracy')
+  return Grid(path.stem, '', cells, trials, target, tuple(points), limits)
+
+
+def _joined(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Grid:
+  """Returns the grid that has the cells of others, side by side."""
+  grids = [read(_beside(path, name), overrides) for name in content['figure']['grids']]
+  for grid in grids:
+    if grid.trials:
+      raise UserError(f'[figure] grids: {grid.name} has a [search], and so a figure of its own.')
+  cells = [cell for grid in grids for cell in grid.cells]
+  lists = tuple(dict.fromkeys(key for grid in grids for key in grid.lists))
+  return Grid(path.stem, '', cells, lists=lists, limits={k: v for grid in grids for k, v in grid.limits.items()})
+
+
+def _beside(path: pathlib.Path, name: str) -> pathlib.Path:
+  """Returns the grid that a file names: one in the same folder, or of experiments/grids."""
+  neighbour = path.parent / f'{name}.toml'
+  found = neighbour if neighbour.is_file() else find(name)
+  if 'grids' in tomllib.loads(found.read_text()).get('figure', {}):
+    raise UserError(f'[figure] grids: {name} has no cells of its own; grids that have some are needed.')
+  return found
 
 
 def merge(configs: Iterable[Config]) -> list[Config]:

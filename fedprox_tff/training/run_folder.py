@@ -213,12 +213,16 @@ def _write(path: pathlib.Path, record: Mapping[str, Any]) -> None:
 
 
 def _revision() -> str:
-  """Returns the source's commit, with '-dirty' after it if the package's files differ, or 'unknown' without git."""
+  """Returns the source's commit, with '-dirty' after it if the package's files differ, or 'unknown' without git.
+
+  It is also unknown where the package is installed, though that may be in somebody else's repository.
+  """
   package = pathlib.Path(fedprox_tff.__file__).parent
+  tracked = ['ls-files', '--error-unmatch', '__init__.py']
   try:
-    commit, changes = (
+    _, commit, changes = (
       subprocess.run(['git', '-C', str(package), *command], capture_output=True, text=True, check=True).stdout.strip()
-      for command in (['rev-parse', 'HEAD'], ['status', '--porcelain', '--', '.'])
+      for command in (tracked, ['rev-parse', 'HEAD'], ['status', '--porcelain', '--', '.'])
     )
   except (OSError, subprocess.CalledProcessError):
     return 'unknown'

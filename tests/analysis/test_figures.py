@@ -1,43 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures' definitions against the grids that make their runs."""
+"""What grids say of their figures: cells are runs, panels and curves are the paper's, any grid can be drawn."""
 
 import pytest
 
 from analysis import arguments
-from analysis.read import figure_runs
-from analysis.read.figures import FIGURES, VARIANCE
+from analysis.read import cells, figures
+from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids
 
-SEEDS = 5
+PLAIN = [path for path in grids.FOLDER.glob('*.toml') if path.stem not in arguments.COMPARISONS]
+
+MINE = """
+title = 'Mine'
+[base]
+dataset = 'digits'
+[grid]
+stragglers = [0.0, 0.9]
+epochs = [1, 5, 20]
+seed = [0, 1]
+[[curve]]
+name = 'FedAvg'
+algorithm = 'fedavg'
+[[curve]]
+name = 'FedProx, mu = 0.1'
+mu = 0.1
+"""
 
 
-def differing(cell, config):
-  return set(cell.config.differences(config.flat())) - figure_runs.FREE
+def identity(config):
+  return {key: value for key, value in config.flat().items() if key not in cells.FREE}
 
 
-@pytest.mark.parametrize('name', FIGURES)
-def test_grids_make_the_runs_of_all_curves(name):
-  figure = FIGURES[name]
-  for cell in figure_runs.cells_of(figure):
-    configs = [grid_cell.config for grid_cell in grids.read(grids.find(figure.grid_of(cell.column))).cells]
-    matching = [config for config in configs if not differing(cell, config)]
-    assert sorted(config.seed for config in matching) == list(range(SEEDS)), str(cell)
-    assert {config.rounds for config in matching} == {cell.column.rounds}
-    assert {config.rounds_per_evaluation for config in matching} == {1}
-    if any(row.y == VARIANCE for row in figure.rows):
-      assert all(config.rounds_per_dissimilarity for config in matching)
+def figure_of(tmp_path, text):
+  path = tmp_path / 'mine.toml'
+  path.write_text(text)
+  return figures.read(path)
 
 
-def test_each_run_of_a_grid_is_in_a_figure():
-  made = {}
-  for figure in FIGURES.values():
-    for cell in figure_runs.cells_of(figure):
-      made.setdefault(figure.grid_of(cell.column), []).append(cell)
-  files = {path.stem for path in grids.FOLDER.glob('*.toml')}
-  assert files - arguments.COMPARISONS.keys() == made.keys()
-  for name, grid_cells in made.items():
-    for run in grids.read(grids.find(name)).cells:
-      assert any(not differing(cell, run.config) for cell in grid_cells), run
+@pytest.mark.parametrize('path', PLAIN, ids=lambda path: path.stem)
+def test_the_cells_of_a_figure_are_the_runs_of_its_grid(path):
+  grid, figure = grids.read(path), figures.read(path)
+  made = [identity(cell.config) for cell in figure.cells]
+  runs = [identity(cell.config) for cell in grid.cells]
+  assert all(made.count(each) == 1 for each in made)
+  assert all(each in runs for each in made)
+  if not (grid.figure and grid.figure.panels):
+    assert all(each in made for each in runs)
+  assert len({(cell.row, cell.column, cell.curve) for cell in figure.cells}) == len(figure.cells)
+  by_place = [[cell.curve for cell in figure.cells if cell.panel == panel] for panel in {c.panel for c in figure.cells}]
+  assert all(curves == by_place[0] for curves in by_place)
+  assert {config['seed'] for config in (cell.config.flat() for cell in grid.cells)} == set(range(5))
 
 
 @pytest.mark.parametrize(
@@ -55,13 +67,78 @@ def test_each_run_of_a_grid_is_in_a_figure():
   ],
 )
 def test_panels_and_curves_are_those_of_the_paper(name, panels, curves):
-  figure = FIGURES[name]
+  figure = figures.read(arguments.FIGURES[name])
   assert len(figure.rows) * len(figure.columns) == panels
-  assert len(figure.curves) == curves
+  assert len({cell.curve for cell in figure.cells}) == curves
 
 
 def test_adverse_starts_are_those_of_the_paper():
-  adaptive = [
-    cell.config for cell in figure_runs.cells_of(FIGURES['figure11']) if cell.config.flat().get('mu') == 'adaptive'
+  flat = [cell.config.flat() for cell in figures.read(arguments.FIGURES['figure11']).cells]
+  adaptive = [config for config in flat if config['mu'] == 'adaptive']
+  assert [(config['synthetic_iid'], config['initial_mu']) for config in adaptive] == [(True, 1.0)] + 3 * [(False, 0.0)]
+
+
+def test_a_grid_that_says_nothing_has_a_panel_for_each_point_of_its_lists_and_a_curve_for_each_of_its_curves(tmp_path):
+  figure = figure_of(tmp_path, MINE)
+  assert figure.title == 'Mine'
+  assert [row.y for row in figure.rows] == ['test/accuracy', 'train/loss']
+  shares = ('No stragglers', '90 % stragglers')
+  assert figure.columns == [f'{share}, $E$ = {epochs}' for share in shares for epochs in (1, 5, 20)]
+  assert [cell.curve for cell in figure.cells[:2]] == ['FedAvg', r'FedProx, $\mu$ = 0.1']
+  assert figure.baseline == 'FedAvg'
+  assert figure.papers_gain_at is None
+
+
+def test_lists_of_many_points_or_without_curves_tell_curves_apart(tmp_path):
+  figure = figure_of(tmp_path, MINE.replace('[1, 5, 20]', '[1, 2, 5, 10]'))
+  assert figure.columns == ['']
+  assert figure.cells[1].curve == 'FedAvg, no stragglers, $E$ = 2'
+  figure = figure_of(tmp_path, '[grid]\nmu = [0.0, 1.0]\nseed = [0, 1]')
+  assert [cell.curve for cell in figure.cells] == [r'FedProx, $\mu$ = 0', r'FedProx, $\mu$ = 1']
+  assert figure_of(tmp_path, '[base]\nalgorithm = "scaffold"').cells[0].curve == 'SCAFFOLD'
+
+
+def test_a_section_says_what_is_drawn(tmp_path):
+  panels = """
+[[panel]]
+name = 'Even'
+partition = 'iid'
+limits = { 'train/loss' = [0.0, 2.5] }
+[[panel]]
+name = 'Two digits'
+partition = 'shards'
+[figure]
+title = 'Split'
+y = ['train/loss', 'mu']
+rows = 'stragglers'
+columns = 'epochs'
+baseline = 'FedProx, mu = 0.1'
+panels = ['Two digits', 'Even']
+"""
+  figure = figure_of(tmp_path, MINE + panels)
+  assert figure.title == 'Split'
+  assert figure.columns == [f'{panel}, $E$ = {epochs}' for panel in ('Two digits', 'Even') for epochs in (1, 5, 20)]
+  assert figure.rows == [
+    ('train/loss', 'No stragglers'),
+    ('mu', 'No stragglers'),
+    ('train/loss', '90 % stragglers'),
+    ('mu', '90 % stragglers'),
   ]
-  assert [(config.synthetic_iid, config.initial_mu) for config in adaptive] == [(True, 1.0)] + 3 * [(False, 0.0)]
+  assert figure.limits['Even, $E$ = 5'] == {'train/loss': (0.0, 2.5)}
+  assert figure.limits['Two digits, $E$ = 5'] == {}
+  assert figure.baseline == r'FedProx, $\mu$ = 0.1'
+  assert len(figure.cells) == 2 * 2 * 3 * 2
+  of_shards = [cell.config.partition.name for cell in figure.cells[:12]]
+  assert of_shards == ['shards'] * 12
+
+
+def test_runs_of_one_curve_differ_in_their_seeds_alone(tmp_path):
+  two = (
+    '[base]\ndataset = "digits"\n[[panel]]\nname = "A"\nepochs = {}\n[[curve]]\nname = "FedAvg"\nalgorithm = "fedavg"'
+  )
+  for name, epochs in (('one', 1), ('two', 2)):
+    (tmp_path / f'{name}.toml').write_text(two.format(epochs))
+  with pytest.raises(
+    UserError, match=r'mine.toml: \[figure\]: runs of A, FedAvg differ in epochs; a panel, curve, row '
+  ):
+    figure_of(tmp_path, "[figure]\ngrids = ['one', 'two']")

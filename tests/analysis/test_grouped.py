@@ -76,6 +76,28 @@ def test_runs_that_differ_in_more_than_seeds_are_no_curve(runs, make_run):
     sheet_of([*runs, again])
 
 
+@pytest.mark.parametrize('x', ['dataset', 'algorithm', 'model', 'partition', 'name'])
+def test_x_that_is_no_number_is_refused(runs, x):
+  with pytest.raises(UserError, match=rf'--x={x} needs numbers, but this run has {x} = '):
+    sheet_of(runs[:2], x=x)
+
+
+def test_what_the_x_axis_shows_is_not_said_again(runs, make_run):
+  more = [make_run(f'more-{seed}', metrics=csv_of(accuracy=[0.1, 0.7]), stragglers=0.9, seed=seed) for seed in (0, 1)]
+  [[panel]] = sheet_of([*runs[-2:], *more], x='config/mu').panels
+  assert list(panel.curves) == ['FedProx']
+  assert panel.curves['FedProx'].index.tolist() == [0.5, 1.0]
+
+
+def test_where_states_are_kept_makes_no_other_curve(make_run):
+  scaffold = {'algorithm': 'scaffold', 'mu': None, 'weighting': 'uniform', 'straggler_policy': 'drop'}
+  made = [
+    make_run(f'{seed}', seed=seed, client_states=place, **scaffold) for seed, place in enumerate(('memory', 'disk'))
+  ]
+  [[panel]] = sheet_of(made).panels
+  assert [table.shape[1] for table in panel.curves.values()] == [2]
+
+
 @pytest.mark.parametrize(
   ('arguments', 'said'),
   [

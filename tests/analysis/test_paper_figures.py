@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from made_runs import CONFIG, FEDAVG, csv_of
 
-from analysis import plot
+from analysis import arguments, plot
 from analysis.draw import panels, sheets
-from analysis.read import figure_runs
-from analysis.read.figures import FIGURES
+from analysis.read import figure_runs, figures
 
 METHODS = {'fedavg': FEDAVG, 'mu0': {'mu': 0.0}, 'mu1': {'mu': 1.0}}
 SHARES = (0.0, 0.5, 0.9)
@@ -30,9 +29,14 @@ def results(make_run, tmp_path):
   return tmp_path / 'results'
 
 
+def figure_of(name):
+  return figures.read(arguments.FIGURES[name])
+
+
 def draw(results, name='figure1', band='std'):
-  filled, notes = figure_runs.fill(FIGURES[name], results)
-  return panels.draw(sheets.of_figure(FIGURES[name], filled), band), notes
+  figure = figure_of(name)
+  filled, notes = figure_runs.fill(figure, results)
+  return panels.draw(sheets.of_figure(figure, filled), band), notes
 
 
 def lines(axes):
@@ -133,7 +137,7 @@ def test_unfinished_and_missing_runs_are_named_and_left_out(results, make_run, c
 def test_of_two_runs_with_one_seed_the_fuller_is_taken(results, make_run):
   full = csv_of(loss=[2.0, 1.5, 1.0], accuracy=[0.1, 0.5, 0.8], variance=[3.0, 2.0, 1.0])
   make_run('with-variance', metrics=full, rounds=2, stragglers=0.0, rounds_per_dissimilarity=1)
-  filled, notes = figure_runs.fill(FIGURES['figure8'], results)
+  filled, notes = figure_runs.fill(figure_of('figure8'), results)
   assert [
     cell.values('dissimilarity/variance').to_numpy().tolist() for cell in filled if cell.config.flat().get('mu') == 1
   ] == [[]]
@@ -141,18 +145,18 @@ def test_of_two_runs_with_one_seed_the_fuller_is_taken(results, make_run):
   assert r'missing: MNIST, FedProx, $\mu$ = 0 (FedAvg): dissimilarity/variance was not measured' in notes
   assert not any('differ' in note for note in notes)
   make_run('other', metrics=csv_of(accuracy=[0.1, 0.5, 0.7]), rounds=2, stragglers=0.0, runtime='worker')
-  _, notes = figure_runs.fill(FIGURES['figure1'], results)
+  _, notes = figure_runs.fill(figure_of('figure1'), results)
   other = f'{results}/other'
   assert any(note.startswith(f'left out: {other}: ') and note.endswith('values differ') for note in notes)
 
 
 def test_a_longer_run_is_cut_to_the_papers_rounds(results, make_run):
-  for cell in figure_runs.cells_of(FIGURES['figure8'])[2:]:
+  for cell in figure_of('figure8').cells[2:]:
     values = {key: value for key, value in cell.config.flat().items() if key in CONFIG}
     metrics = csv_of(accuracy=[0.1] * 103, variance=[1.0] * 103)
     values |= {'name': f'long-{cell.config.flat().get("mu")}', 'rounds': 102, 'seed': 7}
     make_run(values.pop('name'), metrics=metrics, **values)
-  filled, _ = figure_runs.fill(FIGURES['figure8'], results)
+  filled, _ = figure_runs.fill(figure_of('figure8'), results)
   assert all(cell.runs[7]['round_num'].max() == 100 for cell in filled)
 
 
@@ -219,7 +223,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 
 
 def test_adaptive_mu_has_a_style_of_its_own(make_run, tmp_path):
-  for cell in figure_runs.cells_of(FIGURES['figure3']):
+  for cell in figure_of('figure3').cells:
     folder = make_run(str(cell).replace('/', ''), metrics=csv_of(accuracy=[0.1, 0.2]))
     (folder / 'config.json').write_text(json.dumps({'config': {**cell.config.flat(), 'rounds': 1}}))
   figure, notes = draw(tmp_path / 'results', 'figure3')

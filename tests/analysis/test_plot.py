@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from made_runs import CONFIG, FEDAVG, csv_text
 
-from analysis import plot
+from analysis import plot, table
 from analysis.draw import curves, looks
+from analysis.read import runs
 from fedprox_tff.core.errors import UserError
 
 PLOT = pathlib.Path(plot.__file__)
 
 
-def draw(*runs):
-  return curves.draw(runs.load_runs(runs))
+def draw(*folders):
+  return curves.draw(runs.load_runs(folders))
 
 
 def test_curves_are_the_evaluated_rounds(make_run):
@@ -44,8 +45,8 @@ def test_words_of_the_figure(make_run):
 
 
 def test_all_words_fit_the_figure(make_run):
-  runs = [make_run(f'a-run-with-quite-a-long-name-{i}', epochs=i + 1, seed=i, batch_size=i + 1) for i in range(15)]
-  figure = draw(*runs)
+  made = [make_run(f'a-run-with-quite-a-long-name-{i}', epochs=i + 1, seed=i, batch_size=i + 1) for i in range(15)]
+  figure = draw(*made)
   figure.draw_without_rendering()
   boxes = [figure.legends[0].get_window_extent(), *(panel.get_tightbbox() for panel in figure.axes)]
   for box in boxes:
@@ -137,13 +138,13 @@ def test_a_loss_that_never_was_finite(make_run):
 
 
 def test_unfinished_runs_are_drawn_and_noted(make_run, capsys):
-  runs = [make_run('a', rounds=100), make_run('b', seed=1), make_run('c', seed=2, rounds=3)]
-  assert plot.main([str(run) for run in runs]) == 0
+  made = [make_run('a', rounds=100), make_run('b', seed=1), make_run('c', seed=2, rounds=3)]
+  assert plot.main([str(run) for run in made]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert lines == [
-    f'{runs[0]}: unfinished: 4 of 100 rounds',
-    f'wrote {runs[0].parent / "curves.png"}',
-    f'wrote {runs[0].parent / "curves.pdf"}',
+    f'{made[0]}: unfinished: 4 of 100 rounds',
+    f'wrote {made[0].parent / "curves.png"}',
+    f'wrote {made[0].parent / "curves.pdf"}',
   ]
 
 
@@ -178,9 +179,9 @@ def test_runs_from_all_over_the_machine_are_drawn_here(tmp_path, monkeypatch):
 
 
 def test_earlier_figures_are_left_out(make_run, capsys):
-  runs = [make_run('a'), make_run('b', seed=1)]
-  plot.main([str(run) for run in runs])
-  figure = runs[0].parent / 'curves.png'
+  made = [make_run('a'), make_run('b', seed=1)]
+  plot.main([str(run) for run in made])
+  figure = made[0].parent / 'curves.png'
   capsys.readouterr()
   assert plot.main([str(path) for path in sorted(figure.parent.iterdir())]) == 0
   out = capsys.readouterr().out
@@ -209,8 +210,8 @@ def test_bad_input_is_one_line_and_exit_code_2(make_run, tmp_path, capsys, kind)
 
 
 def test_the_same_input_gives_the_same_bytes_anywhere(make_run, tmp_path):
-  runs = [make_run('a'), make_run('b', **FEDAVG)]
-  assert plot.main([*map(str, runs), f'--output={tmp_path}/here']) == 0
+  made = [make_run('a'), make_run('b', **FEDAVG)]
+  assert plot.main([*map(str, made), f'--output={tmp_path}/here']) == 0
   # As a user types it, from another folder, with other settings of Matplotlib; and without TensorFlow.
   (tmp_path / 'matplotlibrc').write_text('axes.facecolor: red\nbackend: nothing_like_this\n')
   command = [sys.executable, '-X', 'importtime', str(PLOT), 'results/a', 'results/b', '--output=there']
@@ -235,10 +236,14 @@ def test_help_is_quick_and_bad_flags_are_refused(capsys):
   ended = subprocess.run([*command, '--help'], capture_output=True, text=True, check=True)
   assert '--output' in ended.stdout
   assert not any(slow in ended.stderr for slow in ('pandas', 'matplotlib', 'numpy', 'tensorflow'))
-  for argv in ([], ['--outpt=x', 'a']):
-    with pytest.raises(SystemExit) as error:
-      plot.main(argv)
-    assert error.value.code == 2
+  for argv, said in (
+    ([], 'a figure or the folder of a run is needed'),
+    (['--outpt=x', 'a'], 'outpt'),
+    (['a', '--band=wide'], '--band=wide: one of std, minmax, ci95 is needed'),
+  ):
+    assert plot.main(argv) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_pixels_of_the_curve_are_there(make_run, tmp_path):
@@ -249,3 +254,32 @@ def test_pixels_of_the_curve_are_there(make_run, tmp_path):
   pixels = image.imread(tmp_path / 'x.png')[:, :, :3]
   blue = np.array([0x00, 0x72, 0xB2]) / 255
   assert np.isclose(pixels, blue, atol=0.01).all(axis=2).sum() > 1000
+
+
+def test_folders_that_are_no_runs_are_named_and_left_out(make_run, tmp_path, capsys):
+  run = make_run('a')
+  published = tmp_path / 'results' / 'published'
+  published.mkdir()
+  assert plot.main([str(run), str(published)]) == 0
+  assert f'{published}: has no config.json, so it is no run; left out' in capsys.readouterr().out
+  assert plot.main([str(published)]) == 2
+  assert capsys.readouterr().err.startswith(f'error: {published} has no config.json; the folder of a run is needed')
+
+
+def test_a_flag_stands_with_its_value_or_before_it(make_run, tmp_path):
+  assert plot.main([str(make_run('a')), '--output', str(tmp_path / 'x'), '--band', 'minmax']) == 0
+  assert (tmp_path / 'x.png').exists()
+
+
+def test_a_grid_of_ones_own_is_drawn_with_no_further_line(make_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  grid = "[base]\nrounds = 4\nstragglers = 0.5\n[[curve]]\nname = 'Mine'\nalgorithm = 'fedprox'"
+  (tmp_path / 'my.toml').write_text(grid)
+  make_run('a', seed=0)
+  for name in ('my', 'my.toml'):
+    assert plot.main([name]) == 0
+    assert capsys.readouterr().out == 'wrote results/my.png\nwrote results/my.pdf\n'
+    assert table.main([name]) == 0
+    assert ' Mine' in capsys.readouterr().out
+  assert plot.main(['figure1_synthetic']) == 2
+  assert 'no run of this figure is in there; `bash experiments/sweep.sh figure1_synthetic`' in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from made_runs import FEDAVG, HEADER, csv_text
 
 from analysis.read import runs
+from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 
 
@@ -40,13 +41,28 @@ def test_a_diverged_loss_is_evaluated(make_run):
 
 
 def test_configs_are_those_that_were_written(make_run):
-  runs = [make_run('a', mu=0.5, seed=3), make_run('b', **FEDAVG, new_setting='x')]
-  configs = runs.configs(runs.load_runs(runs))
-  assert list(configs) == [str(run) for run in runs]
+  made = [make_run('a', mu=0.5, seed=3), make_run('b', **FEDAVG, new_setting='x')]
+  configs = runs.configs(runs.load_runs(made))
+  assert list(configs) == [str(run) for run in made]
   for run, config in configs.items():
     written = json.loads((pathlib.Path(run) / 'config.json').read_text())['config']
-    assert {key: config[key] for key in written} == written
-  assert configs[str(runs[0])]['new_setting'] is None
+    assert {key: config.get(key) for key in written} == written
+  assert configs[str(made[0])]['new_setting'] is None
+
+
+def test_a_nested_config_reads_as_a_flat_one(make_run):
+  config = Config.from_flags({'algorithm': 'fedexp', 'backbone': 'scaffold', 'client_optimizer': 'sgd'})
+  record = config.record()
+  assert record['algorithm']['backbone']['name'] == 'scaffold'
+  flat, nested = make_run('flat'), make_run('nested')
+  for path, content in ((flat, config.flat()), (nested, record)):
+    (path / 'config.json').write_text(json.dumps({'config': content}))
+  read = runs.read_config(nested)
+  assert read == runs.read_config(flat)
+  assert (read['algorithm'], read['backbone'], read['client_optimizer']) == ('fedexp', 'scaffold', 'sgd')
+  record['algorithm']['backbone']['name'] = 'of_another_version'
+  (nested / 'config.json').write_text(json.dumps({'config': record}))
+  assert runs.read_config(nested)['backbone'] == 'of_another_version'
 
 
 def test_a_folder_twice_is_one_run(make_run):

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from made_runs import FEDAVG, csv_of
 
-from analysis import table
+from analysis import arguments, table
 from analysis.numbers import formats, paper_gain, scores
-from analysis.read import figure_runs
-from analysis.read.figures import FIGURES
+from analysis.read import figure_runs, figures
 
 # Test accuracies of rounds 0, 1, 2 by method and seed, all at 90 % stragglers; the losses never stop a run.
 ACCURACIES = {
@@ -31,13 +30,17 @@ def results(make_run, tmp_path):
   return tmp_path / 'results'
 
 
+def figure_of(name):
+  return figures.read(arguments.FIGURES[name])
+
+
 def run(capsys, *argv):
   code = table.main(list(argv))
   return code, *capsys.readouterr()
 
 
 def test_scores_and_paired_differences(results):
-  filled, _ = figure_runs.fill(FIGURES['figure7'], results)
+  filled, _ = figure_runs.fill(figure_of('figure7'), results)
   made = scores.score_table(filled).set_index(['panel', 'curve']).loc['MNIST, 90 % stragglers']
   assert made['seeds'].tolist() == [3, 0, 2]
   fedavg, fedprox = made.iloc[0], made.iloc[2]
@@ -55,7 +58,7 @@ def test_scores_and_paired_differences(results):
 
 def test_last_ten(make_run, tmp_path):
   make_run('a', metrics=csv_of(accuracy=[0.9] * 5 + [0.1] * 9 + [0.2]), rounds=14)
-  filled, _ = figure_runs.fill(FIGURES['figure7'], tmp_path / 'results')
+  filled, _ = figure_runs.fill(figure_of('figure7'), tmp_path / 'results')
   [cell] = [cell for cell in filled if cell.runs]
   assert scores.scores_of(cell)['last_ten'].tolist() == pytest.approx([0.11])
   assert scores.scores_of(cell)['best'].tolist() == [0.9]
@@ -86,14 +89,14 @@ def test_the_rule_compares_round_with_round():
 
 
 def test_the_papers_gain(results):
-  filled, _ = figure_runs.fill(FIGURES['figure7'], results)
-  gains = paper_gain.gains(filled).set_index('curve')
+  filled, _ = figure_runs.fill(figure_of('figure7'), results)
+  gains = paper_gain.gains(figure_of('figure7'), filled).set_index('curve')
   row = gains.loc['FedProx, mu = 1']
   assert row['seeds'] == 2
-  assert row[['fedavg_accuracy', 'fedprox_accuracy', 'gain']].tolist() == pytest.approx([0.4, 0.65, 0.25])
-  assert row[['fedavg_rounds', 'fedprox_rounds']].tolist() == [2, 2]
+  assert row[['baseline_accuracy', 'curve_accuracy', 'gain']].tolist() == pytest.approx([0.4, 0.65, 0.25])
+  assert row[['baseline_rounds', 'curve_rounds']].tolist() == [2, 2]
   assert gains.loc['FedProx, mu = 0', 'seeds'] == 0
-  assert paper_gain.gains(figure_runs.cells_of(FIGURES['figure2'])).empty
+  assert paper_gain.gains(figure_of('figure2'), figure_of('figure2').cells).empty
 
 
 def test_text(results, capsys):
@@ -111,7 +114,7 @@ def test_text(results, capsys):
 
 def test_csv_has_all_digits(results, capsys):
   _, out, _ = run(capsys, 'figure7', f'--results_dir={results}', '--format=csv')
-  filled, _ = figure_runs.fill(FIGURES['figure7'], results)
+  filled, _ = figure_runs.fill(figure_of('figure7'), results)
   pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), scores.score_table(filled), check_dtype=False)
 
 

@@ -132,7 +132,10 @@ def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
     ('[[curve]]\nname = "a"\n[[curve]]\nname = "a"', ['[[curve]] a', 'two curves']),
     ('[base]\nseed = 1\n[grid]\nseed = [1, 2]', ['[grid] seed', '[base] has it too']),
     ('[grid]\nmu = [1.0]\n[[curve]]\nname = "a"\nmu = 0.0', ['[[curve]] a: mu', '[grid] has it too']),
-    ('[bsae]\nrounds = 3', ['bsae', 'only title, [base], [grid], [search], [target] and [[curve]]']),
+    (
+      '[bsae]\nrounds = 3',
+      ['bsae', 'only title, [base], [grid], [search], [target], [[panel]], [[curve]] and [figure]'],
+    ),
     ('[curve]\nname = "a"', ['curve', '[[curve]], a list of tables']),
     ('base = 3', ['base', '[base]']),
     ('title = 3', ['title', 'text is needed']),
@@ -205,3 +208,83 @@ def test_figures_share_the_cells_that_they_have_in_common():
   assert len(runs['figure2'] & runs['figure11']) == 40
   assert len(runs['figure2'] & runs['figure1_synthetic']) == 10
   assert len(runs['figure2'] & runs['figure5']) == 5
+
+
+PANELS = """
+[[panel]]
+name = 'Even'
+partition = 'iid'
+[[panel]]
+name = 'Two'
+partition = 'shards'
+[[curve]]
+name = 'a'
+mu = { Even = 1.0, Two = 0.5 }
+[[curve]]
+name = 'b'
+"""
+
+
+def test_panels_are_multiplied_with_curves_and_a_value_may_be_a_panels(tmp_path):
+  cells = read(tmp_path, '[base]\ndataset = "digits"\n[grid]\nseed = [0, 1]' + PANELS).cells
+  flat = [(c.panel, c.curve, c.config.partition.name, *map(c.config.flat().get, ('mu', 'seed'))) for c in cells]
+  assert flat == [
+    *(
+      ('Even', 'a', 'iid', 1.0, 0),
+      ('Even', 'a', 'iid', 1.0, 1),
+      ('Even', 'b', 'iid', 1.0, 0),
+      ('Even', 'b', 'iid', 1.0, 1),
+    ),
+    *(('Two', 'a', 'shards', 0.5, 0), ('Two', 'a', 'shards', 0.5, 1)),
+    *(('Two', 'b', 'shards', 1.0, 0), ('Two', 'b', 'shards', 1.0, 1)),
+  ]
+
+
+def test_a_figure_of_other_grids_has_their_cells(tmp_path):
+  for name in ('one', 'two'):
+    (tmp_path / f'{name}.toml').write_text(
+      f'[base]\ndataset = "digits"\n[[panel]]\nname = "{name}"\nepochs = {len(name)}'
+    )
+  grid = read(tmp_path, "title = 'Both'\n[figure]\ngrids = ['two', 'one']\npanels = ['one']", {'rounds': '2'})
+  assert (grid.name, grid.title) == ('my', 'Both')
+  assert [(cell.grid, cell.panel, cell.config.rounds) for cell in grid.cells] == [('two', 'two', 2), ('one', 'one', 2)]
+
+
+@pytest.mark.parametrize(
+  ('text', 'said'),
+  [
+    ('[[panel]]\nepochs = 3', ['[[panel]] number 1', 'a name is needed']),
+    ('[[panel]]\nname = "a"\n[[panel]]\nname = "a"', ['[[panel]] a', 'two panels']),
+    ('[[panel]]\nname = "a"\nepoch = 3', ['[[panel]] a: epoch', 'did you mean epochs?']),
+    ('[[panel]]\nname = "a"\nlimits = 3', ['[[panel]] a: limits', 'a table is needed']),
+    ('[[panel]]\nname = "a"\nlimits = { loss = [0, 1] }', ['[[panel]] a: limits: loss', 'there are round_num']),
+    ('[[panel]]\nname = "a"\nlimits = { mu = [1, 0] }', ['[[panel]] a: limits: mu', 'two rising numbers']),
+    ('[grid]\nepochs = [1]\n[[panel]]\nname = "a"\nepochs = 3', ['[[panel]] a: epochs', '[grid] has it too']),
+    (
+      '[[panel]]\nname = "a"\nepochs = 3\n[[curve]]\nname = "b"\nepochs = 3',
+      ['[[curve]] b: epochs', '[[panel]] a has it too'],
+    ),
+    (PANELS.replace('Two = 0.5', 'Too = 0.5'), ['[[curve]] a: mu', 'there are Even, Two']),
+    (PANELS.replace('Two = 0.5', 'Two = -0.5'), ['[[curve]] a: --mu=-0.5']),
+    ('[[panel]]\nname = "a"\n[search]\nseed = 9\nlearning_rate = [0.1, 0.2]', ['[[panel]]', 'a grid with [search]']),
+    ('[figure]\nrow = "mu"', ['[figure] row', 'allowed are title, y, rows']),
+    ('[figure]\ny = "mu"', ['[figure] y', 'a list of texts']),
+    ('[figure]\ny = ["loss"]', ['[figure] y', 'there are round_num']),
+    ('[figure]\nrows = 3', ['[figure] rows', 'text is needed']),
+    ('[grid]\nepochs = [1]\n[figure]\nrows = "mu"', ['[figure] rows: mu', 'there are epochs']),
+    ('[grid]\nmu = [1]\n[figure]\nrows = "mu"\ncolumns = "mu"', ['[figure] columns: mu has the rows']),
+    (PANELS + '[figure]\nbaseline = "c"', ['[figure] baseline: c', 'there are a, b']),
+    (PANELS + '[figure]\npanels = ["c"]', ['[figure] panels: c', 'there are Even, Two']),
+    ('[figure]\npapers_gain_at = 2', ['[figure] papers_gain_at = 2', 'a share']),
+    ('[figure]\ngrids = ["figure7"]', ['[figure] grids: figure7 has no cells of its own']),
+    ('[figure]\ngrids = ["my"]', ['[figure] grids: my has no cells of its own']),
+    ('[figure]\ngrids = ["methods_mnist"]', ['[figure] grids: methods_mnist has a [search]']),
+    ('[figure]\ngrids = ["xyzzy"]', ['xyzzy: no such grid']),
+    ('[base]\nepochs = 3\n[figure]\ngrids = ["figure2"]', ['[figure] grids', '[base] has no use here']),
+  ],
+)
+def test_what_is_wrong_with_panels_and_figures_is_said(tmp_path, text, said):
+  got = message(tmp_path, text)
+  assert got.startswith(f'{tmp_path / "my.toml"}: ')
+  for part in said:
+    assert part in got

@@ -14,7 +14,6 @@ import collections
 import concurrent.futures
 import functools
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -30,6 +29,7 @@ from fedprox_tff.federated.runtimes.client_values import (
   split_result,
 )
 from fedprox_tff.federated.runtimes.graphs import Graph, call, flatten, leaf_types, pack, unflatten
+from fedprox_tff.machine.resources import usable_cores
 
 # Grappler would inline the compiled local loop into the client's graph, and XLA with it.
 _NO_GRAPPLER = tf.compat.v1.ConfigProto()
@@ -57,7 +57,7 @@ class InProcessContext(tff.framework.SyncContext):
       num_threads: How many clients work at a time. None: one for each core.
       device: TensorFlow's name of the device that clients compute on.
     """
-    threads = num_threads or len(os.sched_getaffinity(0))
+    threads = num_threads or usable_cores()
     self._pool = concurrent.futures.ThreadPoolExecutor(threads, initializer=_enter, initargs=(device,))
     self._programs: dict[int, tuple[tff.Computation, Any]] = {}  # by id, since TFF hashes the whole graph
     self._compiling = threading.Lock()

@@ -9,7 +9,6 @@ a pipe behind the program never closes, and outlives a program that is terminate
 import contextlib
 import ctypes
 import functools
-import os
 import pathlib
 import signal
 import subprocess
@@ -24,6 +23,7 @@ import psutil
 import tensorflow_federated as tff
 
 from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.machine.resources import usable_cores
 
 _START_SECONDS = 45.0
 _STOP_SECONDS = 5.0
@@ -117,7 +117,7 @@ def run_worker(
 
 @contextlib.contextmanager
 def _process(binary: pathlib.Path, port: int, log: pathlib.Path) -> Iterator[subprocess.Popen]:
-  command = [binary, f'--port={port}', f'--max_concurrent_computation_calls={len(os.sched_getaffinity(0))}']
+  command = [binary, f'--port={port}', f'--max_concurrent_computation_calls={usable_cores()}']
   try:
     with log.open('wb') as output:
       process = subprocess.Popen(
