@@ -160,8 +160,9 @@ def _check_data(configs: Sequence[Config]) -> None:
   for members in by_data.values():
     dataset = data.load(members[0])
     say(f'{dataset.name}: {dataset.source}')
-    for config in members:
-      check_fits(config, dataset)
+    for note in dict.fromkeys(check_fits(config, dataset) for config in members):
+      if note:
+        say(note)
 
 
 def _watch(plan: Plan, claims: Claims, pool: Pool, progress: report.Report) -> list[status.Status]:

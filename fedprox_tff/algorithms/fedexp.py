@@ -23,7 +23,7 @@ def fedexp(*, epsilon: float = 0.001, backbone: Backbone = FEDPROX) -> Algorithm
 
   Args:
     epsilon: Keeps the step finite where the clients' updates cancel. The authors': 0.001 (CIFAR, CINIC), 0.1 (EMNIST).
-    backbone: The method whose clients' steps are changed: FedProx, or SCAFFOLD, whose server keeps its control variate
+    backbone: The method that the clients run: FedProx, or SCAFFOLD, whose server keeps its control variate
       too.
   """
 

@@ -29,7 +29,9 @@ def check(config: Any) -> None:
       f'--rounds_per_evaluation={config.rounds_per_evaluation}: {algorithm.name} adapts to the training loss of each '
       'round here, so that --rounds_per_evaluation=1 is needed.'
     )
-  _check_name(config.name)
+  check_name(config.name)
+  if config.device == 'gpu' and config.runtime == 'worker':
+    raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
   _check_optimizer(config, algorithm)
   if config.client_states is not None and algorithm.client.init is None:
     raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
@@ -42,7 +44,12 @@ def check(config: Any) -> None:
     _check_full_participation(config, algorithm, source.num_clients)
 
 
-def _check_name(name: str | None) -> None:
+def check_name(name: str | None) -> None:
+  """Refuses a name that cannot be that of a folder; None stands for the name that is made of the other values.
+
+  Raises:
+    UserError: If so.
+  """
   if name is None:
     return
   if name in ('', '.', '..') or pathlib.Path(name).name != name:

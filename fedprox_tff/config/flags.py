@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms.base import ServerRule
 from fedprox_tff.config import optimizers
 from fedprox_tff.config.choice import default_of, flags_of
 from fedprox_tff.config.settings import CLIENT_STATES, CLIENTS_PER_ROUND, DATA, GROUPS, METHOD, SETTINGS
@@ -50,6 +51,10 @@ SERVER_OPTIMIZER = {
 }
 
 
+# Flags of `fedprox_tff.sweep` alone, and of absl.
+_RESERVED = {'jobs', 'dry_run', 'index', 'count', 'help', 'helpfull', 'helpshort', 'helpxml', 'flagfile', 'undefok'}
+
+
 class Flag(NamedTuple):
   """A flag of a run."""
 
@@ -89,6 +94,8 @@ def _all_flags() -> dict[str, Flag]:
 
   def add(flag: Flag) -> None:
     name, owners = flag.parameter.name, dict(flag.owners)
+    if name in _RESERVED:
+      raise TypeError(f'{", ".join(owners)}: the parameter {name} clashes with a flag of the command lines.')
     if name in made and not (name in SERVER_OPTIMIZER and all(_has_own_server_step(owner) for owner in owners)):
       raise TypeError(f'{", ".join(owners)}: the parameter {name} clashes with another flag of this name.')
     if len({parameter.kind is bool for parameter in owners.values()}) > 1:
@@ -131,6 +138,10 @@ def defaults_of(key: str) -> dict[str, Any]:
   return {name: default_of(p) for name, p in flag.owners if default_of(p) is not None}
 
 
+def _server_learning_rate(server: ServerRule) -> float | None:
+  return 1.0 if server.update is None else server.hparams.get('learning_rate')
+
+
 # Defaults that a run takes from what it chooses: the table, and from its record to the default.
 _BROUGHT: Mapping[str, tuple[Mapping[str, Factory], Callable[[Any], Any]]] = {
   'learning_rate': (DATASETS, lambda source: source.learning_rate),
@@ -138,5 +149,6 @@ _BROUGHT: Mapping[str, tuple[Mapping[str, Factory], Callable[[Any], Any]]] = {
   'clients_per_round': (ALGORITHMS, lambda method: 'all' if method.needs.all_clients else CLIENTS_PER_ROUND),
   'weighting': (ALGORITHMS, lambda method: method.policy.weighting),
   'straggler_policy': (ALGORITHMS, lambda method: method.policy.stragglers),
+  'server_learning_rate': (ALGORITHMS, lambda method: _server_learning_rate(method.server)),
   'client_states': (ALGORITHMS, lambda method: None if method.client.init is None else CLIENT_STATES[0]),
 }

@@ -122,6 +122,8 @@ def parse(flag: str, text: str) -> Choice:
     key, _, value = setting.partition('=')
     if key not in known:
       raise refuse(f'{name} or {name}:key=value,... with keys from {", ".join(known)}')
+    if key in given:
+      raise refuse(f'{name} with {key} only once')
     try:
       given[key] = known[key].parse(value)
     except UserError:

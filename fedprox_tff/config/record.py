@@ -63,7 +63,10 @@ class Config(Settings):
     for kind, chosen in config._choices().items():
       unused.refuse_unused(kind, chosen, config.dataset, given)
     checks.check(config)
-    return config if config.name else dataclasses.replace(config, name=names.default_name(config, PLACES, cls._read))
+    if not config.name:
+      config = dataclasses.replace(config, name=names.default_name(config, PLACES, cls._read))
+      checks.check_name(config.name)
+    return config
 
   @classmethod
   def from_record(cls, record: Mapping[str, Any]) -> 'Config':
@@ -76,6 +79,8 @@ class Config(Settings):
     """
     given = {}
     try:
+      if not {'dataset', 'algorithm'} <= record.keys():
+        raise UserError('it names no data set or no algorithm.')
       for key, value in record.items():
         if not isinstance(value, Mapping):
           given |= {} if value is None else {key: value}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a config fits a federation, which is known only when the data are there, and the model that it then has."""
 
+from fedprox_tff.algorithms.base import Local
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
@@ -32,13 +33,22 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
     raise UserError(f'--model={config.model.name}: {error}') from None
 
 
-def check_fits(config: Config, dataset: FederatedDataset) -> None:
-  """Refuses, before any run, what `builder.Builder` would refuse.
+def check_fits(config: Config, dataset: FederatedDataset) -> str:
+  """Refuses, before any run, what `builder.Builder` would refuse; returns what else a user should know, or nothing.
 
   Raises:
     UserError: If the model or the size of a cohort does not fit the data; it names the run.
   """
   try:
-    fitted_model(config, dataset)
+    model = fitted_model(config, dataset)
   except UserError as error:
     raise UserError(f'{config.name}: {error}') from None
+  client, weights = config.algorithm.build().client, model.initial_weights
+  local = Local(weights, weights, normalisation=model.normalisation or (False,) * len(weights))
+  return '' if client.init is None or client.init(local) else nothing_is_kept(config)
+
+
+def nothing_is_kept(config: Config) -> str:
+  """Returns the note on a method whose clients would keep parts of the model, on a model that has no such part."""
+  method, model = config.algorithm.name, config.model.name
+  return f'note: --model={model} has no part that {method} would keep on clients, so all is shared'

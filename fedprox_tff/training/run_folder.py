@@ -195,8 +195,9 @@ def _check_or_write_config(path: pathlib.Path, config: Config, dataset: Federate
     record = json.loads(path.read_text())
     different, data = config.differences(record['config']), dict(record['data'])
     earlier, same_data = Config.from_record(record['config']), data['fingerprint'] == fingerprint
-  except (ValueError, KeyError, TypeError):
-    raise UserError(f"{path} is not a run's config; choose another --name or remove {path.parent}.") from None
+  except (ValueError, KeyError, TypeError) as error:
+    reason = ' '.join(str(error).split())
+    raise UserError(f"{path} is not a run's config of this version ({reason}); choose another --name.") from None
   if different:
     there, here = earlier.flat(), config.flat()
     values = ', '.join(f'--{key}={there.get(key)} there, {here.get(key)} here' for key in different)

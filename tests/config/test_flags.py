@@ -46,6 +46,11 @@ def test_a_methods_parameter_that_is_another_flag_is_an_error_of_the_import(para
   assert f'TypeError: made_up: the parameter {name} clashes with another flag of this name.' in done.stderr
 
 
+@pytest.mark.parametrize('name', ['jobs', 'flagfile'])
+def test_a_parameter_that_is_a_flag_of_the_command_lines_is_an_error(name):
+  assert f'the parameter {name} clashes with a flag of the command lines.' in with_a_method(f'{name}: int = 1').stderr
+
+
 def test_a_parameter_that_is_a_switch_of_one_method_and_a_number_of_another_is_an_error():
   done = with_a_method('nesterov: float = 0.1')
   assert 'the parameter nesterov is a switch of one and a value of another' in done.stderr
@@ -93,3 +98,5 @@ def test_defaults_are_those_of_what_brings_them():
   assert set(defaults_of('client_states').values()) == {'memory'}
   assert 'fedavg' not in defaults_of('client_states')
   assert defaults_of('rounds') == {'': 100}
+  server = defaults_of('server_learning_rate')
+  assert (server['fedadam'], server['fedavg'], server['fedgm'], 'scaffnew' in server) == (0.1, 1.0, 1.0, False)

@@ -127,6 +127,9 @@ def test_a_data_set_brings_its_own_defaults():
     ({'client_optimizer': 'sgd:speed=1'}, 'sgd or sgd:key=value,... with keys from momentum is needed.'),
     ({'name': 'é' * 128}, 'a name of at most 255 bytes is needed.'),
     ({'name': ''}, '--name=: the name of one folder is needed'),
+    ({'runtime': 'worker', 'device': 'gpu'}, "--device=gpu: TFF's worker has no GPU kernels"),
+    ({'client_optimizer': 'sgd:momentum=0.9,momentum=0.8'}, 'sgd with momentum only once is needed.'),
+    ({'dataset': 'leaf', 'data_dir': '/' + 'x' * 250}, 'a name of at most 255 bytes is needed.'),
   ],
 )
 def test_bad_input_is_one_line_with_flag_value_and_what_is_allowed(given, message):
@@ -235,7 +238,7 @@ def test_a_record_is_read_as_it_was_written(flags):
 
 
 @pytest.mark.parametrize(
-  'record', [[], {'dataset': {'seed': 1}}, {'speed': 1}, {'mu': 'fast'}, {'dataset': 'mnst'}, None]
+  'record', [[], {'dataset': {'seed': 1}}, {'speed': 1}, {'dataset': 'mnist'}, {'dataset': 'mnst'}, None]
 )
 def test_what_is_no_record_is_said(record):
   with pytest.raises(ValueError, match='no config of a run'):

@@ -143,7 +143,7 @@ def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
     ('[base]\nresults_dir = "there"', ['[base] results_dir', 'command line']),
     ('[base]\nfallback_dataset = "digits"', ['[base] fallback_dataset', 'data that it names']),
     ('[base\nrounds = 3', ['line 1']),
-    ('[base]\ndataset = "leaf"\ndata_dir = "/' + 'a' * 250 + '"', ['so long a name']),
+    ('[base]\ndataset = "leaf"\ndata_dir = "/' + 'a' * 232 + '"', ['so long a name']),
   ],
 )
 def test_what_is_wrong_is_said_with_file_and_key_and_what_is_allowed(tmp_path, text, said):

@@ -35,3 +35,11 @@ def test_the_model_is_that_of_the_flags():
   config = Config.from_flags({'dataset': 'digits', 'model': 'mlp_bn', 'hidden_units': 7})
   assert fitted_model(config, load('digits')).initial_weights[0].shape == (64, 7)
   check_fits(config, load('digits'))
+
+
+@pytest.mark.parametrize(
+  ('model', 'note'), [('logistic', 'note: --model=logistic has no part that fedbn'), ('mlp_bn', '')]
+)
+def test_a_sweep_can_say_that_clients_would_keep_nothing(model, note):
+  said = check_fits(Config.from_flags({'dataset': 'digits', 'algorithm': 'fedbn', 'model': model}), load('digits'))
+  assert said.startswith(note) if note else said == ''
