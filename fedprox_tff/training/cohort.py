@@ -3,8 +3,9 @@
 
 Pure in (seed, round_num): the choice of method does not affect these random draws. Methods with one seed meet the same
 clients, the same stragglers and the same budgets. Of a cohort of K, round(K (1 - s)) clients are on time and do all E
-epochs; the others are stragglers, whose number of epochs is uniform in {1, ..., E - 1}, as in the authors' code (their text says [1, E]).
-For E = 1, where their code fails, a straggler's budget is uniform in {1, ..., S - 1} of the S local steps of its epoch
+epochs. The others are stragglers, whose number of epochs is uniform in {1, ..., E - 1}, as in the authors' code (their
+text says [1, E]). For E = 1, where their code fails, a straggler's budget is uniform in {1, ..., S - 1} of the S local
+steps of its epoch
 (1 if S = 1). A client's budget is its own draw: it is the same at 50 % and at 90 % stragglers, and the stragglers at
 50 % are among those at 90 %.
 
