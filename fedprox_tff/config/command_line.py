@@ -10,6 +10,7 @@ from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import UserError
 
 _HELP = tuple(dashes + word for dashes in ('-', '--') for word in ('h', 'help', 'helpfull', 'helpshort'))
+_OF_ABSL = ('flagfile', 'undefok')  # which would let a typo pass
 
 
 def parse(arguments: Sequence[str], flags: Iterable[Parameter]) -> tuple[dict[str, Any], list[str]]:
@@ -24,6 +25,9 @@ def parse(arguments: Sequence[str], flags: Iterable[Parameter]) -> tuple[dict[st
   Raises:
     UserError: If it has another flag, or one without its value.
   """
+  for word in arguments:
+    if word.startswith('-') and word.lstrip('-').partition('=')[0] in _OF_ABSL:
+      raise UserError(f'{word.partition("=")[0]} is not a flag; see --help.')
   values = absl_flags.FlagValues()
   values.set_gnu_getopt()  # flags may stand behind other words
   for flag in flags:

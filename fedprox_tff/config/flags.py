@@ -102,8 +102,8 @@ def _all_flags() -> dict[str, Flag]:
       raise TypeError(f'{", ".join(owners)}: the parameter {name} is a switch of one and a value of another.')
     made.setdefault(name, flag)
 
-  for kind, group in (('dataset', DATA), ('partition', DATA), ('model', METHOD), ('algorithm', METHOD)):
-    add(Flag(group, _KIND_FLAGS[kind][1]))
+  for kind, (group, chooser) in _KIND_FLAGS.items():
+    add(Flag(group, chooser))
     if kind != 'algorithm':
       for owners in owned.get(kind, {}).values():
         add(Flag(group, owners[0][1], tuple(owners)))

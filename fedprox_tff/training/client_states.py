@@ -24,8 +24,6 @@ import numpy as np
 
 from fedprox_tff.machine import files
 
-PLACES = ('memory', 'disk')
-
 
 class _Version(NamedTuple):
   """A client's state after one of its rounds."""

@@ -20,10 +20,6 @@ import numpy as np
 
 from fedprox_tff.core import streams
 
-SAMPLING = ('uniform', 'proportional')
-WEIGHTING = ('examples', 'uniform')
-STRAGGLER_POLICIES = ('partial', 'drop')
-
 
 class Participant(NamedTuple):
   """A client in a cohort."""

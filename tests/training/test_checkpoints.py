@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.config.settings import CLIENT_STATES
 from fedprox_tff.training.checkpoints import Checkpoints
-from fedprox_tff.training.client_states import PLACES, ClientStates
+from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.run_folder import open_run
 from tests.federations import load
 from tests.limits import files_of_at_most
@@ -109,7 +110,7 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
     assert checkpoints.load(STATE)[1] == 5
 
 
-@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('place', CLIENT_STATES)
 def test_clients_states_are_those_of_the_round_that_is_loaded(tmp_path, place):
   fill_with_clients(tmp_path, range(8), save=(0, 2, 5), place=place)
   assert load_with_clients(tmp_path, place) == (5, {5: 5.0, 6: 1.0})
@@ -117,7 +118,7 @@ def test_clients_states_are_those_of_the_round_that_is_loaded(tmp_path, place):
   assert left == ['5-2.npy', '5-5.npy', '6-1.npy', 'round_2.npy', 'round_5.npy']
 
 
-@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('place', CLIENT_STATES)
 @pytest.mark.parametrize('file', ['5-5.npy', 'round_5.npy'])
 @pytest.mark.parametrize('content', [None, b'', b'\x93NUMPY', b'half'])
 def test_a_round_whose_clients_states_are_damaged_is_passed_over_for_the_one_before(tmp_path, place, file, content):
@@ -155,7 +156,7 @@ def test_a_state_saved_without_clients_states_is_not_trusted_where_clients_keep_
 
 
 def test_a_run_may_change_where_its_clients_states_are(tmp_path):
-  for place, other in (PLACES, PLACES[::-1]):
+  for place, other in (CLIENT_STATES, CLIENT_STATES[::-1]):
     fill_with_clients(tmp_path / place, range(4), save=(3,), place=place)
     fill_with_clients(tmp_path / place, range(4, 7), save=(6,), place=other)
     assert load_with_clients(tmp_path / place, place) == (6, {5: 6.0, 6: 1.0})

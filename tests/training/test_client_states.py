@@ -9,7 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fedprox_tff.training.client_states import PLACES, ClientStates
+from fedprox_tff.config.settings import CLIENT_STATES
+from fedprox_tff.training.client_states import ClientStates
 
 SHAPES = (((2, 3), (3,)), ((),), (4, 1))  # as of two models' weights and a number
 NUM_BYTES = 4 * (6 + 3 + 1 + 4)
@@ -68,7 +69,7 @@ def damage(path, how):
     np.save(path, np.load(path).astype(np.float64))
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=CLIENT_STATES)
 def place(request):
   return request.param
 
@@ -114,7 +115,7 @@ def test_a_client_twice_in_a_cohort_has_its_last_state(tmp_path, place):
   assert files(tmp_path) == (['3-2.npy'] if place == 'disk' else [])
 
 
-@pytest.mark.parametrize('then', PLACES)
+@pytest.mark.parametrize('then', CLIENT_STATES)
 def test_saved_states_are_loaded_bit_for_bit_into_either_place(tmp_path, place, then):
   states = make(tmp_path, place)
   for client in (0, 41, 99_999):
@@ -205,7 +206,7 @@ def test_rounds_are_evaluated_and_saved_late_and_a_kill_at_any_moment_loses_noth
   def check_what_a_kill_leaves():
     killed = tmp_path / 'killed'
     shutil.copytree(tmp_path / 'client_states', killed / 'client_states', dirs_exist_ok=True)
-    found = make(killed, rng.choice(PLACES))
+    found = make(killed, rng.choice(CLIENT_STATES))
     for round_num, then in saved.items():
       found.load(round_num)
       assert contents(found.snapshot()) == then

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.config.settings import CLIENT_STATES
 from fedprox_tff.federated import runtimes
 from fedprox_tff.training import loop
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.checkpoints import Checkpoints
-from fedprox_tff.training.client_states import PLACES, ClientStates
+from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.cohort import sample_cohort
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import open_run
@@ -148,7 +149,7 @@ def test_what_clients_keep_is_saved_with_the_round(stateful):
     assert any(p.dropped for cohort in cohorts for p in cohort)
 
 
-@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('place', CLIENT_STATES)
 def test_in_memory_and_on_disk_a_run_has_the_same_bits(stateful, tmp_path, place):
   runs, whole = stateful
   runs.train(tmp_path, client_states=place)
@@ -173,7 +174,7 @@ def test_a_run_of_stateful_clients_that_is_interrupted_goes_on_with_the_same_bit
   assert runs.outcome(tmp_path) == whole
 
 
-@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('place', CLIENT_STATES)
 def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(stateful, tmp_path, place):
   """What a kill would leave: copies of the folder, made while rounds train on, some of them without the newest files.
 
@@ -197,7 +198,7 @@ def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(sta
 
   runs.train(tmp_path, copy, client_states=place)
   assert runs.outcome(tmp_path) == whole
-  for round_num, then in zip(lost, (place, *PLACES), strict=True):
+  for round_num, then in zip(lost, (place, *CLIENT_STATES), strict=True):
     killed = tmp_path / f'killed-{round_num}'
     assert len(rows(killed)) == round_num + 2 < len(whole[0])
     runs.train(killed, client_states=then)
