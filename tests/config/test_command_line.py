@@ -34,6 +34,8 @@ def test_flags_and_words(line, given, words):
     ('--round=3', "Unknown command line flag 'round'. Did you mean: rounds ? See --help."),
     ('a --rounds', 'Missing value for flag --rounds See --help.'),
     ('--dry_run=perhaps', "flag --dry_run=perhaps: ('Non-boolean argument to boolean flag', 'perhaps') See --help."),
+    ('--undefok=round --round=3', '--undefok is not a flag; see --help.'),
+    ('--flagfile=flags.txt', '--flagfile is not a flag; see --help.'),
   ],
 )
 def test_what_is_wrong_is_one_line(line, message):
