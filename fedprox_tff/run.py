@@ -13,7 +13,7 @@ from fedprox_tff.config import command_line
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.help import help_text
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.machine import signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
   except (RunFailedError, OSError) as error:
-    say(f'error: {error}', stream=sys.stderr)
+    say(f'error: {line_of(error)}', stream=sys.stderr)
     return FAILED
   except KeyboardInterrupt:
     say(farewell, stream=sys.stderr)
@@ -85,7 +85,7 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
     with Progress(config.rounds, after_round=interrupts.check) as progress:
       interrupts.begin_training()
       run.train(progress)
-    _summarize(run.folder.path, run.folder.rows(), config)
+    _summarize(run.folder.path, run.folder.metrics.rows(), config)
   return DONE
 
 

@@ -12,7 +12,7 @@ from fedprox_tff.config import command_line
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.values import Parameter
-from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.machine.resources import free_memory, usable_cores
 from fedprox_tff.sweeps import grids, report, status
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
   except (RunFailedError, OSError) as error:
-    say(f'error: {error}', stream=sys.stderr)
+    say(f'error: {line_of(error)}', stream=sys.stderr)
     return FAILED
   except KeyboardInterrupt:
     command = shlex.join([sys.orig_argv[0], '-m', 'fedprox_tff.sweep', *argv[1:]])

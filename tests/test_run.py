@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line, end to end on real digits: results, exit codes, and runs that are ended and started again."""
 
-import asyncio
 import csv
 import json
 import os
@@ -13,14 +12,13 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow_federated as tff
 
 from fedprox_tff import run
 from fedprox_tff.algorithms.fedprox import adaptive
 from fedprox_tff.config.record import Config
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
-from fedprox_tff.training import data
+from fedprox_tff.training import checkpoint_file
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.cohort import sample_cohort
 from tests.federations import load
@@ -53,12 +51,8 @@ def lasting(rows):
 
 def final_weights(folder, config):
   """Returns the weights in the newest checkpoint."""
-  with runtimes.use('in_process'):
-    experiment = Builder().build(config, data.load(config))
-    manager = tff.program.FileProgramStateManager(str(folder / 'checkpoints'), prefix='round_')
-    state, version = asyncio.run(manager.load_latest(experiment.initial_state))
-    assert version == config.rounds
-    return [np.asarray(w) for w in experiment.process.get_model_weights(state).trainable]
+  state = checkpoint_file.read(folder, config.rounds).state
+  return [array for place, array in state.items() if place.startswith('global_model_weights/trainable/')]
 
 
 def start(results, *flags):
@@ -241,8 +235,9 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, end, flags):
   assert f'interrupted; to go on: {sys.executable} -m fedprox_tff.run --dataset=digits' in log
   assert 'Traceback' not in log
   done = len(read_rows(results / 'run')) - 1
-  versions = sorted(int(p.name.rsplit('_', 1)[1]) for p in (results / 'run' / 'checkpoints').iterdir())
-  assert versions[-1] == done  # the last whole round was saved, not the checkpoint before
+  assert (
+    checkpoint_file.saved_rounds(results / 'run')[0] == done
+  )  # the last whole round was saved, not the checkpoint before
 
 
 def test_interrupted_between_checkpoints_of_every_round(tmp_path):
@@ -256,7 +251,7 @@ def test_interrupted_between_checkpoints_of_every_round(tmp_path):
   log = pathlib.Path(f'{results}.log').read_text()
   assert 'error' not in log
   assert log.count('going on after round') == 2
-  assert not list((results / 'run' / 'checkpoints').glob('*temp*'))
+  assert not list((results / 'run' / 'checkpoints').glob('.*'))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids, search
 from fedprox_tff.sweeps.grids import Grid
 from fedprox_tff.sweeps.search import Choice
-from fedprox_tff.training import columns
-from fedprox_tff.training.run_folder import rounds_in
+from fedprox_tff.training import columns, metrics_file
 
 
 class Comparison(NamedTuple):
@@ -112,7 +111,8 @@ class _Runs:
 
   def find(self, config: Config) -> pathlib.Path | None:
     """Returns the folder of the finished run of a config; None if there is none."""
-    return next((path for path in self._runs[_identity(config.flat())] if rounds_in(path) >= config.rounds), None)
+    paths = self._runs[_identity(config.flat())]
+    return next((path for path in paths if len(metrics_file.read(path).rows) > config.rounds), None)
 
 
 def _identity(flat: Mapping[str, Any]) -> frozenset[tuple[str, str]]:

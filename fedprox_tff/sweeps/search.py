@@ -24,8 +24,7 @@ from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
-from fedprox_tff.training import columns
-from fedprox_tff.training.run_folder import read_rows
+from fedprox_tff.training import columns, metrics_file
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
 _EVALUATION = tuple(column.name for column in columns.EVALUATION)
@@ -143,7 +142,7 @@ def criterion(config: Config, folder: pathlib.Path) -> float:
   """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
   losses = [
     row[columns.TRAIN_LOSS.name]
-    for row in read_rows(folder)
+    for row in metrics_file.read(folder).rows
     if row[columns.ROUND_NUM.name] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
   ][-LAST:]
   mean = sum(losses) / len(losses)

@@ -5,24 +5,29 @@ A client's state after a round is never changed, only followed by another one, s
 round is a small table of who has which state. Such a table is what a checkpoint needs, and what an evaluation can go on
 to use while later rounds train.
 
-    client_states/
-      <client>-<round>.npy   the state that a client had after a round: its numbers, one after another, in float32
-      round_<round>.npy      the table after that round: int64 [clients that have taken part, (client, round)]
+    client_states/<client>-<round>.state   the state that a client had after a round: a sealed file with its client, its
+                                           round, and its numbers, one after another, in float32
 
 In memory, states are written when a round is saved. On disk, they are written at once and read when they are needed,
 so that no more than those of the clients at work are in memory, and those that nobody can ask for any more are removed.
+A table has the digest of each file, so that a file that was changed, swapped or copied from elsewhere is noticed.
 """
 
 import collections
-import contextlib
 import pathlib
-import tokenize
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedprox_tff.machine import files
+from fedprox_tff.core.errors import DamagedError
+from fedprox_tff.machine import files, sealed
+from fedprox_tff.training.checkpoint_file import ClientTable
+
+FOLDER = 'client_states'
+_NAME = re.compile(r'([0-9]{1,18})-([0-9]{1,18})\.state', re.ASCII)
+_NUMBERS = 'numbers'
 
 
 class _Version(NamedTuple):
@@ -30,6 +35,7 @@ class _Version(NamedTuple):
 
   round_num: int
   numbers: np.ndarray | None  # all of them, flat; None if they are on disk only
+  digest: bytes  # of the file; empty if there is none yet
 
 
 class Snapshot(Mapping[int, Any]):
@@ -67,20 +73,24 @@ class ClientStates:
     self._shapes = [np.shape(leaf) for leaf in _leaves(initial)]
     self._initial_numbers = _flat(initial)
     self._versions: dict[int, _Version] = {}
-    self._saved: set[tuple[int, int]] = set()  # (client, round) of the states on disk that saved rounds need
+    self._saved: dict[tuple[int, int], bytes] = {}  # (client, round) of the states that saved rounds need; the digests
     self._replaced = collections.deque()  # (round, client, round before it) of states on disk that have been replaced
 
   def put(self, client: int, state: Any, round_num: int) -> None:
-    """Replaces the state of a client after a round; one that is still the initial state costs no space."""
+    """Replaces the state of a client after a round; one that is still the initial state costs no space.
+
+    Raises:
+      OSError: If it cannot be written.
+    """
     numbers = _flat(state)
     if client not in self._versions and np.array_equal(numbers, self._initial_numbers):
       return
     numbers.flags.writeable = False  # snapshots share it
+    new = _Version(round_num, numbers, b'')
     if self._on_disk:
-      _write(self._path(client, round_num), numbers)
-      numbers = None
+      new = _Version(round_num, None, self._write(client, new))
     old = self._versions.get(client)
-    self._versions[client] = _Version(round_num, numbers)
+    self._versions[client] = new
     if old is not None and old.numbers is None and old.round_num != round_num:  # a cohort may have a client twice
       self._replaced.append((round_num, client, old.round_num))
 
@@ -89,61 +99,77 @@ class ClientStates:
     return Snapshot(self, dict(self._versions))
 
   def read(self, client: int, version: _Version) -> Any:
-    """Returns one of a client's states."""
+    """Returns one of a client's states.
+
+    Raises:
+      DamagedError: If its file is not as it was written.
+      OSError: If its file cannot be read.
+    """
     numbers = version.numbers
     if numbers is None:
-      numbers = _read(self._path(client, version.round_num))
+      numbers = self._read(client, version.round_num, version.digest)
     ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
     pieces = zip(np.split(numbers, ends[:-1]), self._shapes, strict=True)
     return _packed(iter([piece.reshape(shape) for piece, shape in pieces]), self.initial)
 
-  def save(self, snapshot: Snapshot, round_num: int) -> None:
-    """Writes the states of a round, so that `load` finds them."""
-    for client, version in snapshot.versions.items():
-      if version.numbers is not None and not self._path(client, version.round_num).exists():
-        _write(self._path(client, version.round_num), version.numbers)
-    table = [(client, version.round_num) for client, version in snapshot.versions.items()]
-    _write(self._table(round_num), np.array(table, np.int64).reshape(-1, 2))
-
-  def load(self, round_num: int) -> None:
-    """Takes up the states of a saved round.
+  def save(self, snapshot: Snapshot) -> ClientTable:
+    """Returns the table of a snapshot, whose states are on the disk then.
 
     Raises:
-      OSError, ValueError: If they are not there, or damaged.
+      OSError: If a state cannot be written.
+    """
+    new, digests = [], []
+    for client, version in snapshot.versions.items():
+      digest = self._saved.get((client, version.round_num))
+      if digest is None:
+        digest = version.digest or self._write(client, version)
+        new.append(self._path(client, version.round_num))
+      digests.append(digest)
+    files.make_lasting(new)
+    versions = [(client, version.round_num) for client, version in snapshot.versions.items()]
+    return ClientTable(
+      np.array(versions, np.int64).reshape(-1, 2), np.frombuffer(b''.join(digests), np.uint8).reshape(-1, 32)
+    )
+
+  def load(self, table: ClientTable) -> None:
+    """Takes up the states of a table, and reads all of them once.
+
+    Raises:
+      DamagedError: If one of them is not as it was written; it names the file.
+      OSError: If one of them may be good and cannot be read.
     """
     versions = {}
-    size = sum(int(np.prod(shape)) for shape in self._shapes)
-    for client, last_round in self._read_table(round_num):
-      path = self._path(client, last_round)
-      numbers = _read(path, mmap_mode='r' if self._on_disk else None)
-      if numbers.shape != (size,) or numbers.dtype != np.float32:
-        raise ValueError(f'{path} holds {numbers.dtype} {numbers.shape}, not {size} numbers.')
-      versions[client] = _Version(last_round, None if self._on_disk else numbers)
+    for (client, round_num), digest in zip(table.versions.tolist(), table.digests, strict=True):
+      numbers = self._read(client, round_num, digest.tobytes())
+      versions[client] = _Version(round_num, None if self._on_disk else numbers, digest.tobytes())
     self._versions = versions
     self._replaced.clear()
 
-  def keep(self, round_nums: Iterable[int], *, newer: bool = True) -> None:
-    """Removes what only other rounds than these need.
+  def keep(self, tables: Iterable[ClientTable], newer_than: int) -> None:
+    """Removes what only other tables than these need.
 
     Args:
-      round_nums: Saved rounds. Those whose tables are missing or damaged cannot be loaded, and need nothing.
-      newer: Whether states after the newest of them are kept too, for rounds that are not saved yet.
+      tables: Those of the saved rounds.
+      newer_than: The newest saved round. States from later rounds are kept, for rounds that are not saved yet.
     """
-    tables = {}
-    for round_num in round_nums:
-      with contextlib.suppress(FileNotFoundError, ValueError):
-        tables[self._table(round_num)] = self._read_table(round_num)
-    self._saved = {(client, last_round) for table in tables.values() for client, last_round in table}
-    newest = max((int(path.stem.removeprefix('round_')) for path in tables), default=0)
-    for path in self._folder.glob('round_*.npy'):
-      if path not in tables:
-        path.unlink(missing_ok=True)
-    for path in self._folder.glob('*-*.npy'):
-      client, last_round = map(int, path.stem.split('-'))
-      if (client, last_round) not in self._saved and not (newer and last_round > newest):
-        path.unlink(missing_ok=True)
-    if not newer:
-      files.remove_unfinished(self._folder)
+    self._remember(tables)
+    for client, round_num in self._files():
+      if (client, round_num) not in self._saved and round_num <= newer_than:
+        self._path(client, round_num).unlink(missing_ok=True)
+
+  def keep_only(self, tables: Iterable[ClientTable], aside: pathlib.Path | None = None) -> None:
+    """Removes all that these tables do not need, as `keep` does, and what a kill left.
+
+    Args:
+      tables: Those of the saved rounds.
+      aside: The folder that states are moved to instead, where they may be good.
+    """
+    self._remember(tables)
+    for client, round_num in self._files():
+      if (client, round_num) not in self._saved:
+        path = self._path(client, round_num)
+        path.unlink(missing_ok=True) if aside is None else files.set_aside(path, aside)
+    files.remove_unfinished(self._folder)
 
   def forget_before(self, round_num: int) -> None:
     """Removes the states on disk that only rounds before this one need, and no saved one."""
@@ -152,38 +178,46 @@ class ClientStates:
       if (client, last_round) not in self._saved:
         self._path(client, last_round).unlink(missing_ok=True)
 
-  def _read_table(self, round_num: int) -> list[list[int]]:
-    table = _read(self._table(round_num))
-    if table.ndim != 2 or table.shape[1] != 2 or table.dtype != np.int64:
-      raise ValueError(f'{self._table(round_num)} holds {table.dtype} {table.shape}, not pairs.')
-    return table.tolist()
+  def _remember(self, tables: Iterable[ClientTable]) -> None:
+    self._saved = {
+      (client, round_num): digest.tobytes()
+      for table in tables
+      for (client, round_num), digest in zip(table.versions.tolist(), table.digests, strict=True)
+    }
+
+  def _files(self) -> list[tuple[int, int]]:
+    """Returns the client and round of each file; files with other names are somebody else's."""
+    try:
+      names = [path.name for path in self._folder.iterdir()]
+    except FileNotFoundError:
+      return []
+    return [(int(match[1]), int(match[2])) for name in names if (match := _NAME.fullmatch(name))]
+
+  def _write(self, client: int, version: _Version) -> bytes:
+    """Writes a state and returns the digest of its file."""
+    files.make_folder(self._folder)
+    about = {'client': client, 'round': version.round_num}
+    return sealed.write(self._path(client, version.round_num), about, {_NUMBERS: version.numbers})
+
+  def _read(self, client: int, round_num: int, digest: bytes) -> np.ndarray:
+    path = self._path(client, round_num)
+    content = sealed.read(path)
+    if content.about != {'client': client, 'round': round_num}:
+      raise DamagedError(f'{path} holds the state of another client or round, {content.about}')
+    if content.digest != digest:
+      raise DamagedError(f'{path} is not the state that was saved: it comes from another run')
+    numbers = content.arrays.get(_NUMBERS, np.empty(0))
+    if numbers.shape != self._initial_numbers.shape or numbers.dtype != np.float32:
+      raise DamagedError(f'{path} holds {numbers.size} numbers of {numbers.dtype}, not {self._initial_numbers.size}')
+    return numbers
 
   def _path(self, client: int, round_num: int) -> pathlib.Path:
-    return self._folder / f'{client}-{round_num}.npy'
-
-  def _table(self, round_num: int) -> pathlib.Path:
-    return self._folder / f'round_{round_num}.npy'
+    return self._folder / f'{client}-{round_num}.state'
 
 
 def _flat(state: Any) -> np.ndarray:
   """Returns the numbers of a state, one after another."""
   return np.concatenate([np.ravel(leaf) for leaf in _leaves(state)]).astype(np.float32, copy=False)
-
-
-def _read(path: pathlib.Path, mmap_mode: str | None = None) -> np.ndarray:
-  """Reads an array; what numpy says of damaged files, all of it, is a `ValueError`."""
-  try:
-    return np.load(path, mmap_mode=mmap_mode)
-  except (EOFError, tokenize.TokenError) as error:
-    raise ValueError(f'{path} is damaged: {error}') from None
-
-
-def _write(path: pathlib.Path, array: np.ndarray) -> None:
-  """Writes an array, whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with files.replacing(path) as unfinished, unfinished.open('wb') as file:
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-    file.write(array.data)  # not `np.save`, which does not say why it could not write
 
 
 def _leaves(state: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import DamagedError, RunFailedError
 from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP
@@ -27,6 +28,10 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
 
   However it ends, the state of the last whole round is saved.
 
+  Raises:
+    UserError: If the folder holds damage that nothing can be restored from.
+    RunFailedError: If what a client keeps is damaged while the run goes on.
+
   Args:
     config: The run.
     experiment: Its parts.
@@ -34,10 +39,18 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
     folder: Where rows and checkpoints go, and where an earlier part of the run may lie.
     progress: Is told of each round.
   """
-  rounds = Rounds(experiment.process, runtime)
+  try:
+    _train(config, experiment, runtime, folder, progress)
+  except DamagedError as error:
+    raise RunFailedError(f'{error}. The same command goes on from the newest checkpoint that is whole.') from error
+
+
+def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress) -> None:
+  rounds, checkpoints = Rounds(experiment.process, runtime), Checkpoints(folder, progress.say)
+  for note in folder.notes:
+    progress.say(note)
   with (
     client_examples(experiment, runtime) as data,
-    Checkpoints(folder) as checkpoints,
     RoundWriter(config, experiment, runtime, folder, checkpoints=checkpoints, progress=progress) as writer,
   ):
     states = _client_states(config, experiment, folder)

@@ -71,7 +71,7 @@ class RoundWriter:
 
   def resume(self, state: Any, round_num: int, client_states: Snapshot | None) -> None:
     """Takes up a run whose rounds up to `round_num` an earlier process has written."""
-    self._losses = [row[columns.TRAIN_LOSS.name] for row in self._folder.rows()[: round_num + 1]]
+    self._losses = [row[columns.TRAIN_LOSS.name] for row in self._folder.metrics.rows()[: round_num + 1]]
     self._newest = (state, round_num, client_states)
     self._progress.on_resume(round_num)
 
@@ -115,7 +115,7 @@ class RoundWriter:
     with tf.device(self._runtime.device):
       row = {**row, **self._evaluate(weights, round_num, client_states)}
     row |= rows.of_memory(self._runtime.worker_memory_mb())
-    self._folder.append(row, round_num)
+    self._folder.metrics.append(row, round_num)
     self._tensorboard.write(row, round_num)
     self._losses.append(row[columns.TRAIN_LOSS.name])
     self._newest = (state, round_num, client_states)

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from fedprox_tff.machine import files
 
+_EVENTS = 'events.out.tfevents.*'
+
 
 class TensorBoard:
   """Writes rows as TensorBoard's events; a context manager."""
@@ -27,15 +29,17 @@ class TensorBoard:
   def write(self, row: Mapping[str, float], round_num: int) -> None:
     """Writes the row of a round; the first one replaces what an earlier process wrote of this round and later ones."""
     if self._writer is None:
+      files.make_folder(self._folder)
       _drop_from(self._folder, round_num)
       self._writer = tf.summary.create_file_writer(str(self._folder))
     names = tuple(sorted(row))
     self._scalars(names, tf.constant([row[name] for name in names], tf.float32), tf.constant(round_num, tf.int64))
 
   def flush(self) -> None:
-    """Makes the rows so far last."""
+    """Makes the rows so far last: they are on the disk when this returns."""
     if self._writer is not None:
       self._writer.flush()
+      files.make_lasting(self._folder.glob(_EVENTS))
 
   def _write_scalars(self, names: tuple[str, ...], values: tf.Tensor, step: tf.Tensor) -> None:
     with self._writer.as_default(step):
@@ -45,7 +49,7 @@ class TensorBoard:
 
 def _drop_from(folder: pathlib.Path, round_num: int) -> None:
   """Removes the events of a round and of those after it."""
-  for path in folder.glob('events.out.tfevents.*'):
+  for path in folder.glob(_EVENTS):
     records = list(_records(path))
     kept = [record for record in records if _is_before(record, round_num)]
     if kept != records:

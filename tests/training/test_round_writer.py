@@ -9,7 +9,7 @@ import tensorflow as tf
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.settings import CLIENT_STATES
 from fedprox_tff.federated import runtimes
-from fedprox_tff.training import loop
+from fedprox_tff.training import loop, metrics_file
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates
@@ -36,10 +36,9 @@ def run(tmp_path, after_round=lambda: None, **values):
       except OSError as caught:
         error = caught
       if (tmp_path / 'kept').exists():
-        replace(tmp_path / 'kept', folder.metrics_path)
-      rounds = [row['round_num'] for row in folder.rows()]
-      with Checkpoints(folder) as checkpoints:
-        return error, rounds, checkpoints.load(experiment.initial_state)[1]
+        replace(tmp_path / 'kept', folder.path / 'metrics.csv')
+      rounds = [row['round_num'] for row in metrics_file.read(folder.path).rows]
+      return error, rounds, Checkpoints(folder).load(experiment.initial_state)[1]
 
 
 def replace(path, folder):
@@ -107,9 +106,9 @@ class StatefulRuns:
     """Returns what must be the same however a run came about: rows, the newest state, clients' states; as bits."""
     config = self.config(results)
     experiment = self._builder.build(config, DATA)
-    with open_run(config, DATA) as folder, Checkpoints(folder) as checkpoints:
+    with open_run(config, DATA) as folder:
       states = ClientStates(experiment.initial_client_state, folder.path / 'client_states')
-      state, round_num = checkpoints.load(experiment.initial_state, states)
+      state, round_num = Checkpoints(folder).load(experiment.initial_state, states)
       assert round_num == 9
       return rows(results), bits(state), {client: bits(kept) for client, kept in states.snapshot().items()}
 
@@ -182,9 +181,9 @@ def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(sta
   """
   runs, whole = stateful
   lost = {
-    4: ['checkpoints/round_4'],
-    6: ['checkpoints/round_6', 'client_states/round_6.npy'],
-    7: [],  # a round without a checkpoint
+    4: 'round_4.ckpt',
+    6: 'round_6.ckpt',
+    7: None,  # a round without a checkpoint
   }
 
   def copy():
@@ -192,9 +191,8 @@ def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(sta
     if round_num in lost:
       to = tmp_path / f'killed-{round_num}' / 'run'
       shutil.copytree(tmp_path / 'run', to, ignore=shutil.ignore_patterns('*.tmp'))
-      for name in lost[round_num]:
-        path = to / name
-        path.unlink() if path.is_file() else shutil.rmtree(path)
+      if lost[round_num]:
+        (to / 'checkpoints' / lost[round_num]).unlink()
 
   runs.train(tmp_path, copy, client_states=place)
   assert runs.outcome(tmp_path) == whole
@@ -208,16 +206,16 @@ def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(sta
 def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(stateful, tmp_path):
   """On disk they are written as the round ends, not with its row. Folders stand in the places of round 5's files."""
   runs, whole = stateful
-  in_the_way = [tmp_path / 'run' / 'client_states' / f'{client}-5.npy' for client in range(DATA.num_clients)]
+  in_the_way = [tmp_path / 'run' / 'client_states' / f'{client}-5.state' for client in range(DATA.num_clients)]
 
   def after_round():
     for path in in_the_way:
       path.mkdir(parents=True, exist_ok=True)
 
-  with pytest.raises(IsADirectoryError, match=r'-5\.npy'):
+  with pytest.raises(IsADirectoryError, match=r'-5\.state'):
     runs.train(tmp_path, after_round, client_states='disk')
   for path in in_the_way:
     path.rmdir()
-  assert sorted(path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['round_2', 'round_4']
+  assert sorted(path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['round_2.ckpt', 'round_4.ckpt']
   runs.train(tmp_path, client_states='disk')
   assert runs.outcome(tmp_path) == whole

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Whose folder it is, and whether a run in it is done."""
+
 import dataclasses
 import json
-import math
 
+import numpy as np
 import pytest
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import ClientSplit, Examples
-from fedprox_tff.training import run_folder
+from fedprox_tff.training import checkpoint_file, run_folder
+from fedprox_tff.training.checkpoint_file import Checkpoint
 from fedprox_tff.training.run_folder import open_run
 from tests.federations import load
 
@@ -19,15 +22,6 @@ def config(tmp_path, **values):
   return Config.from_flags({'dataset': 'digits', 'results_dir': str(tmp_path), 'name': 'run', **values})
 
 
-def fill(folder, rounds):
-  for round_num in rounds:
-    folder.append({'value': round_num / 10, 'other': math.nan}, round_num)
-
-
-def lines(tmp_path):
-  return (tmp_path / 'run' / 'metrics.csv').read_text().splitlines()
-
-
 def test_config_json_says_what_made_the_results(tmp_path):
   with open_run(config(tmp_path, mu=0.5), DATA):
     pass
@@ -36,33 +30,6 @@ def test_config_json_says_what_made_the_results(tmp_path):
   assert record['data'] == {'source': DATA.source, 'fingerprint': DATA.fingerprint}
   assert record['versions']['tensorflow-federated'] == '0.87.0'
   assert {'revision', 'command', 'versions'} <= record.keys()
-
-
-def test_rows_of_an_earlier_version_get_the_columns_that_came_later(tmp_path):
-  with open_run(config(tmp_path), DATA) as folder:
-    folder.append({'b': 1, 'gone': 2}, 0)
-  with open_run(config(tmp_path), DATA) as folder:
-    folder.append({'b': 3, 'a': 0.5}, 1)
-    folder.append({'b': 4, 'a': 0.25}, 2)
-  assert lines(tmp_path) == ['round_num,a,b', '0,nan,1', '1,0.5,3', '2,0.25,4']
-
-
-def test_rows_are_numbers_in_one_order(tmp_path):
-  with open_run(config(tmp_path), DATA) as folder:
-    fill(folder, range(3))
-    rows = folder.rows()
-  assert lines(tmp_path)[0] == 'round_num,other,value'
-  assert [(row['round_num'], row['value']) for row in rows] == [(0, 0.0), (1, 0.1), (2, 0.2)]
-  assert math.isnan(rows[0]['other'])
-
-
-def test_a_row_torn_by_a_kill_is_cut(tmp_path):
-  with open_run(config(tmp_path), DATA) as folder:
-    fill(folder, range(3))
-  path = tmp_path / 'run' / 'metrics.csv'
-  path.write_bytes(path.read_bytes() + b'3,nan,0.')
-  with open_run(config(tmp_path), DATA) as folder:
-    assert [row['round_num'] for row in folder.rows()] == [0, 1, 2]
 
 
 def test_another_config_in_the_same_folder_is_refused_by_name(tmp_path):
@@ -86,12 +53,41 @@ def test_two_processes_cannot_work_on_one_run(tmp_path):
     pass
 
 
-@pytest.mark.parametrize('text', ['{"config": ', '{"config": [1, 2]}', '{"config": {"dataset": "digits"}}', '[]'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    *(b'', b'{"config": ', b'{"config": [1, 2]}', b'{"config": {"dataset": "digits"}}', b'[]', b'\xff\xfe\xfd', b'\0'),
+    *(b'[' * 100_000, b'{"config": {"dataset": "digits", "algorithm": "fedprox", "rounds": 3}}'),
+  ],
+)
 def test_an_unreadable_config_is_refused_by_name(tmp_path, text):
   (tmp_path / 'run').mkdir()
-  (tmp_path / 'run' / 'config.json').write_text(text)
+  (tmp_path / 'run' / 'config.json').write_bytes(text)
   with pytest.raises(UserError, match=r"config.json is not a run's config"), open_run(config(tmp_path), DATA):
     pass
+
+
+@pytest.mark.parametrize('rounds', ['"30"', 'null', 'true', '1.5', '[]'])
+def test_a_number_of_rounds_that_is_none_is_refused_by_name(tmp_path, rounds):
+  with open_run(config(tmp_path), DATA):
+    pass
+  path = tmp_path / 'run' / 'config.json'
+  path.write_text(path.read_text().replace('"rounds": 100', f'"rounds": {rounds}'))
+  refused = pytest.raises(
+    UserError, match=r"config.json is not a run's config of this version \(its number of rounds is"
+  )
+  with refused, open_run(config(tmp_path), DATA):
+    pass
+
+
+def test_rows_that_nothing_says_the_run_of_are_refused(tmp_path):
+  with open_run(config(tmp_path), DATA) as folder:
+    folder.metrics.append({'value': 1}, 0)
+  (tmp_path / 'run' / 'config.json').unlink()
+  refused = pytest.raises(UserError, match=r'holds a run, but no config.json that says which; choose another --name')
+  with refused, open_run(config(tmp_path), DATA):
+    pass
+  assert (tmp_path / 'run' / 'metrics.csv').exists()
 
 
 def test_other_data_in_the_same_folder_are_refused(tmp_path):
@@ -142,6 +138,39 @@ def test_a_cell_is_done_when_all_rounds_of_this_config_are_there(tmp_path):
   assert not run_folder.is_done(run)
   (run_folder.folder(run) / 'config.json').write_text('{"config"')
   assert not run_folder.is_done(run)
+
+
+@pytest.mark.parametrize(
+  'metrics',
+  [
+    'round_num,mu\n0,1.0\n2,1.0\n3,1.0\n',  # a row lost
+    'round_num,mu\n0,1.0\n1,1.0\n1,1.0\n2,1.0\n3,1.0\n',  # a row doubled
+    '0,1.0\n1,1.0\n2,1.0\n3,1.0\n',  # the header lost
+    'round_num,mu\n0,1.0\nrubbish\n2,1.0\n3,1.0\n',
+    'round_num,mu\n0,1.0\n1\n2,1.0\n3,1.0\n',
+    'round_num,mu\n0,1.0\n1,one\n2,1.0\n3,1.0\n',
+    'round_num,mu\n99,1.0\n',
+  ],
+)
+def test_a_cell_with_a_damaged_row_is_not_done(tmp_path, metrics):
+  run = config(tmp_path, rounds=3)
+  write(run, metrics)
+  assert not run_folder.is_done(run)
+
+
+def test_a_cell_whose_rows_are_not_those_of_its_checkpoint_is_not_done(tmp_path):
+  run = config(tmp_path, rounds=3)
+  with open_run(run, DATA) as folder:
+    for round_num in range(4):
+      folder.metrics.append({'value': round_num / 10}, round_num)
+    state = {'weights': np.zeros(2, np.float32)}
+    checkpoint_file.write(folder.path, Checkpoint(3, folder.record, folder.metrics.text_to(3), state, None))
+  assert run_folder.is_done(run)
+  path = tmp_path / 'run' / 'metrics.csv'
+  path.write_text(path.read_text().replace('2,0.2', '2,0.25'))
+  assert not run_folder.is_done(run)
+  checkpoint_file.path_of(tmp_path / 'run', 3).unlink()
+  assert run_folder.is_done(run)  # then nothing says otherwise
 
 
 def test_a_home_folder_in_the_name_of_the_results_is_the_users(tmp_path, monkeypatch):
