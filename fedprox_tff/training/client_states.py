@@ -139,6 +139,8 @@ class ClientStates:
       OSError: If one of them may be good and cannot be read.
     """
     versions = {}
+    if table.versions.shape != (len(table.digests), 2):
+      raise DamagedError(f'a table of {len(table.versions)} clients has {len(table.digests)} digests')
     for (client, round_num), digest in zip(table.versions.tolist(), table.digests, strict=True):
       numbers = self._read(client, round_num, digest.tobytes())
       versions[client] = _Version(round_num, None if self._on_disk else numbers, digest.tobytes())

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of a run for TensorBoard: one point a round, also if the run was killed and started again."""
 
+import errno
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -15,6 +17,13 @@ class TensorBoard:
   """Writes rows as TensorBoard's events; a context manager."""
 
   def __init__(self, folder: pathlib.Path):
+    """Makes a writer; nothing is written before the first row.
+
+    Raises:
+      NotADirectoryError: If something else is in the folder's place.
+    """
+    if folder.exists() and not folder.is_dir():
+      raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     self._folder = folder
     self._writer: tf.summary.SummaryWriter | None = None
     self._scalars = tf.function(self._write_scalars)  # one call a row, where TFF's manager makes twenty
@@ -69,3 +78,5 @@ def _records(path: pathlib.Path) -> Iterator[bytes]:
     yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
   except tf.errors.DataLossError:
     return
+  except tf.errors.OpError as error:  # TensorFlow's way to say that a file cannot be read
+    raise OSError(errno.EIO, error.message, str(path)) from error
