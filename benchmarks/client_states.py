@@ -22,11 +22,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import tree
+
 from benchmarks._timing import print_table
 from benchmarks.scale import peak_bytes
 from fedprox_tff.config.record import Config
 from fedprox_tff.datasets.base import Examples, FederatedDataset, split_from_clients
-from fedprox_tff.training import data
+from fedprox_tff.training import checkpoint_file, data
 from fedprox_tff.training.client_states import ClientStates
 
 EXAMPLES = 10  # of each client
@@ -79,7 +82,7 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
   def after_round():
     nonlocal most_on_disk
     times.append(time.monotonic())
-    files = pathlib.Path(folder, 'run', 'client_states').glob('*.npy')
+    files = pathlib.Path(folder, 'run', 'client_states').glob('*.state')
     most_on_disk = max(most_on_disk, sum(file.stat().st_size for file in files))
 
   with (
@@ -98,11 +101,16 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
           give_everyone_a_state(run.experiment.initial_client_state, run.folder.path)
         run.train(progress)
 
-    def give_everyone_a_state(state: Any, run: pathlib.Path) -> None:
-      states = ClientStates(state, run / 'client_states', place='disk')
+    def give_everyone_a_state(initial: Any, run: pathlib.Path) -> None:
+      """Lets the checkpoint of round 0 say that every client has taken part."""
+      states, other = (
+        ClientStates(initial, run / 'client_states', place='disk'),
+        tree.map_structure(np.ones_like, initial),
+      )
       for client in range(num_clients):
-        states.put(client, state, 0)
-      states.save(states.snapshot(), 0)
+        states.put(client, other, 0)
+      checkpoint = checkpoint_file.read(run, 0)
+      checkpoint_file.write(run, checkpoint._replace(clients=states.save(states.snapshot())))
       stopwatch.seconds.update(read=0.0, put=0.0)
 
     train(0)
