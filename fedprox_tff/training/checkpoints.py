@@ -53,6 +53,7 @@ class Checkpoints:
       return
     try:
       table = None if client_states is None else self._client_states.save(client_states)
+      self._folder.metrics.make_lasting()
       text = self._folder.metrics.text_to(round_num)
       checkpoint_file.write(
         self._folder.path, Checkpoint(round_num, self._folder.record, text, _arrays_of(state), table)

@@ -92,6 +92,15 @@ class MetricsFile:
       file.write(b''.join(added))
     self._lines += added
 
+  def make_lasting(self) -> None:
+    """Returns when the rows so far are on the disk.
+
+    Raises:
+      OSError: If they cannot be brought there.
+    """
+    if self._lines:
+      files.make_lasting([self._path])
+
   def rows(self) -> list[dict[str, float]]:
     """Returns the rows so far."""
     return parse(b''.join(self._lines)).rows

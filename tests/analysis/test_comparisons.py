@@ -189,7 +189,9 @@ def test_personal_models_have_a_column(grid, results, capsys):
   for i, config in enumerate(trial.cells(0.03)):
     path = folder_of(config, results)
     rows = pd.read_csv(path / 'metrics.csv')
-    rows.assign(**{'personal/accuracy': [np.nan, 0.8, 0.9, 1.0 - 0.3 * i]}).to_csv(path / 'metrics.csv', index=False)
+    rows.assign(**{'personal/accuracy': [np.nan, 0.8, 0.9, 1.0 - 0.3 * i]}).to_csv(
+      path / 'metrics.csv', index=False, na_rep='nan'
+    )
   _, out, _ = run(capsys, table.main, grid, f'--results_dir={results}')
   lines = [' '.join(line.split()) for line in out.splitlines()]
   assert any(line.endswith('training loss personal') for line in lines)
