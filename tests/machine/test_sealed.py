@@ -2,6 +2,8 @@
 """Arrays come back bit for bit, or the file is said to be damaged."""
 
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -103,3 +105,19 @@ def test_an_error_to_read_is_not_damage(tmp_path):
   (tmp_path / 'file').symlink_to('/proc/self/mem')
   with pytest.raises(OSError, match=r"Input/output error: '.*/file'$"):
     sealed.read(tmp_path / 'file')
+
+
+def test_too_many_open_files_are_not_damage(path):
+  before = resource.getrlimit(resource.RLIMIT_NOFILE)
+  resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 1, before[1]))
+  held = []
+  try:
+    with pytest.raises(OSError, match='Too many open files'):  # noqa: PT012
+      while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+    with pytest.raises(OSError, match=r"Too many open files: '.*/file'$"):
+      sealed.read(path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for descriptor in held:
+      os.close(descriptor)
