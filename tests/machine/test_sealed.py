@@ -112,7 +112,7 @@ def test_too_many_open_files_are_not_damage(path):
   resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 1, before[1]))
   held = []
   try:
-    with pytest.raises(OSError, match='Too many open files'):  # noqa: PT012
+    with pytest.raises(OSError, match='Too many open files'):
       while True:
         held.append(os.open(os.devnull, os.O_RDONLY))
     with pytest.raises(OSError, match=r"Too many open files: '.*/file'$"):
