@@ -161,25 +161,28 @@ class Checkpoints:
 
   def _load_earlier(self, structure: Any) -> tuple[Any, int]:
     """Takes up the newest checkpoint that version 0.2 or an earlier one wrote, and saves it as one of this version."""
-    round_num = earlier_versions.saved_rounds(self._folder.path)[0]
-    try:
-      state = earlier_versions.read_state(self._folder.path, round_num, structure)
-      flaw = self._folder.metrics.take_up(round_num + 1)
-      if flaw:
-        raise DamagedError(f'{self._folder.path / metrics_file.NAME}: {flaw}')
-      if self._client_states is not None:
-        for client, last_round, kept in earlier_versions.read_clients(
-          self._folder.path, round_num, self._client_states.initial
-        ):
-          self._client_states.put(client, kept, last_round)
-    except DamagedError as error:
-      raise UserError(
-        f'{self._folder.path}: the checkpoint of round {round_num}, from an earlier version, cannot be used ({error}). '
-        'Restore the files, or move the folder away to begin anew.'
-      ) from None
-    self.save(state, round_num, None if self._client_states is None else self._client_states.snapshot())
-    earlier_versions.set_aside(self._folder.path)
-    return state, round_num
+    reasons = []
+    for round_num in earlier_versions.saved_rounds(self._folder.path):
+      try:
+        state = earlier_versions.read_state(self._folder.path, round_num, structure)
+        kept = []
+        if self._client_states is not None:
+          kept = list(earlier_versions.read_clients(self._folder.path, round_num, self._client_states.initial))
+        flaw = self._folder.metrics.take_up(round_num + 1)
+        if flaw:
+          raise DamagedError(f'{self._folder.path / metrics_file.NAME}: {flaw}')
+      except DamagedError as error:
+        reasons.append(str(error))
+        continue
+      for client, last_round, of_client in kept:
+        self._client_states.put(client, of_client, last_round)
+      self.save(state, round_num, None if self._client_states is None else self._client_states.snapshot())
+      earlier_versions.set_aside(self._folder.path)
+      return state, round_num
+    raise UserError(
+      f'{self._folder.path}: no checkpoint of an earlier version can be used ({"; ".join(reasons)}). Restore the '
+      'files, or move the folder away to begin anew.'
+    )
 
 
 def _arrays_of(state: Any) -> dict[str, np.ndarray]:

@@ -49,10 +49,10 @@ class RunFolder:
     Returns:
       Whether there were more rows than such a run can have, which are moved aside: a checkpoint must have been there.
     """
-    rows = self.path / metrics_file.NAME
-    is_odd = metrics_file.last_round(self.path) > self.config.rounds_per_checkpoint
+    periods = [self.config.rounds_per_checkpoint, self.record['config'].get('rounds_per_checkpoint')]
+    is_odd = metrics_file.last_round(self.path) > min(period for period in periods if period)
     if is_odd:
-      files.set_aside(rows, self.aside)
+      files.set_aside(self.path / metrics_file.NAME, self.aside)
     self.metrics.remove()
     return is_odd
 

@@ -12,6 +12,7 @@ import shutil
 import pytest
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.core.errors import UserError
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.session import Session
 
@@ -51,3 +52,36 @@ def test_it_is_another_run_for_another_method(tmp_path):
   old = json.loads((OLD / 'config.json').read_text())['config']
   assert Config.from_flags(FLAGS).differences(old) == []
   assert 'backbone' in Config.from_flags({**FLAGS, 'backbone': 'fedprox'}).differences(old)
+
+
+def all_of(folder):
+  return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.name != '.lock')
+
+
+@pytest.mark.parametrize('file', ['variables/variables.data-00000-of-00001', 'variables/variables.index'])
+@pytest.mark.parametrize('content', [b'', b'garbage' * 99, None])
+def test_its_damage_is_named_and_nothing_is_touched(tmp_path, file, content):
+  folder = tmp_path / 'rounds_2'
+  shutil.copytree(OLD, folder)
+  path = folder / 'checkpoints' / 'round_2' / file
+  path.unlink() if content is None else path.write_bytes(content)
+  before = all_of(folder)
+  config = Config.from_flags({**FLAGS, 'rounds': 4, 'results_dir': str(tmp_path)})
+  refused = pytest.raises(UserError, match='no checkpoint of an earlier version can be used')
+  with (tmp_path / 'said').open('w') as said, Session() as session, session.open(config) as run, refused:
+    run.train(Progress(config.rounds, said))
+  assert [
+    path for path in sorted(path.relative_to(folder) for path in folder.rglob('*')) if path.name != '.lock'
+  ] == before
+
+
+def test_what_it_had_saved_is_a_program_and_is_not_run(tmp_path):
+  """The numbers are read from the variables beside the program, which may be anything."""
+  folder = tmp_path / 'rounds_2'
+  shutil.copytree(OLD, folder)
+  (folder / 'checkpoints' / 'round_2' / 'saved_model.pb').write_bytes(b'no program at all')
+  config = Config.from_flags({**FLAGS, 'rounds': 3, 'results_dir': str(tmp_path)})
+  with (tmp_path / 'said').open('w') as said, Session() as session, session.open(config) as run:
+    run.train(Progress(config.rounds, said))
+  assert sorted(path.name for path in (folder / 'earlier').iterdir()) == ['client_states', 'round_2']
+  assert sorted(path.name for path in (folder / 'checkpoints').iterdir()) == ['round_2.ckpt', 'round_3.ckpt']
