@@ -140,6 +140,9 @@ def _record(path: pathlib.Path, config: Config, dataset: FederatedDataset, notes
     config_file.write(path, record)
     return record
   config_file.refuse_another_run(path, record, config, fingerprint)
+  then, now = record.get('threads'), config_file.threads()
+  if then not in (None, now):
+    notes.append(f'note: the run began with {then} threads and has {now} now; the last bits of a network may differ.')
   if damage:
     files.set_aside(path / config_file.NAME, path / 'damaged')
   if is_lost:

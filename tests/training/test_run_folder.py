@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -45,6 +46,18 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
     with open_run(config(tmp_path, rounds=rounds, rounds_per_checkpoint=3), DATA):
       pass
     assert json.loads((tmp_path / 'run' / 'config.json').read_text())['config']['rounds'] == recorded
+
+
+def test_another_number_of_threads_is_said(tmp_path, monkeypatch):
+  """TensorFlow adds in another order then; the logistic regression has the same bits, a network does not."""
+  with open_run(config(tmp_path), DATA) as folder:
+    assert folder.record['threads'] == len(os.sched_getaffinity(0))
+  with open_run(config(tmp_path), DATA) as folder:
+    assert folder.notes == []
+  monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', '77')
+  with open_run(config(tmp_path), DATA) as folder:
+    (note,) = folder.notes
+  assert 'and has 77 now; the last bits of a network may differ' in note
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
