@@ -9,20 +9,24 @@ costs more when each of its clients takes one step, and its local steps what it 
 on all cores. Evaluation, row and checkpoint run in a second thread while the next round trains.
 """
 
+import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from fedprox_tff.config import command_line
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.training import data
+from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.participation import client_examples, draw_cohort, payload_of
 from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.run_folder import RunFolder
 from fedprox_tff.training.session import Run, Session
+from fedprox_tff.training.tensorboard import TensorBoard
 
 COHORTS = range(1, 11)
 
@@ -45,6 +49,19 @@ def load(flags: Sequence[str]):
   )
 
 
+def rows_ms(folder: RunFolder, row: Mapping[str, float]) -> float:
+  """Returns the time of writing a row, after the last one."""
+  rounds = itertools.count(len(folder.metrics.rows()))
+
+  def write(_: int) -> None:
+    round_num = next(rounds)
+    folder.metrics.append(row, round_num)
+    board.write(row, round_num)
+
+  with TensorBoard(folder.path / 'tensorboard') as board:
+    return milliseconds(write)
+
+
 def main() -> None:
   """Runs the benchmark."""
   with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +70,7 @@ def main() -> None:
     with Session() as session, session.open(config, dataset) as opened:
       with Progress(config.rounds) as progress:
         opened.train(progress)
-      seconds = sorted(row['seconds/train'] for row in opened.folder.rows()[1:])
+      seconds = sorted(row['seconds/train'] for row in opened.folder.metrics.rows()[1:])
       profile(opened, seconds[len(seconds) // 2] * 1e3)
 
 
@@ -70,7 +87,8 @@ def profile(opened: Run, round_ms: float) -> None:
     one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
     all_steps = {r: payloads(r) for r in COHORTS}
     making = milliseconds(payloads)
-  row = {name: value for name, value in folder.rows()[-1].items() if name != 'round_num'}
+  row = {name: value for name, value in folder.metrics.rows()[-1].items() if name != 'round_num'}
+  checkpoints = Checkpoints(folder)
   weights = process.get_model_weights(state).trainable
   server = milliseconds(lambda r: process.next(state, []))
   start = milliseconds(lambda r: process.next(state, one_step[r]))
@@ -86,8 +104,11 @@ def profile(opened: Run, round_ms: float) -> None:
       'beside the next round: evaluation',
       milliseconds(lambda r: (parts.evaluate_train(weights), parts.evaluate_test(weights))),
     ),
-    ('beside the next round: row (CSV, TensorBoard)', milliseconds(lambda r: folder.release(row, 100 + r))),
-    ('beside the next round: checkpoint', milliseconds(lambda r: folder.save(state, time.monotonic_ns()), range(3))),
+    ('beside the next round: row (CSV, TensorBoard)', rows_ms(folder, row)),
+    (
+      'beside the next round: checkpoint',
+      milliseconds(lambda r: checkpoints.save(state, time.monotonic_ns()), range(3)),
+    ),
   ]
   overhead = sum(ms for _, ms in table[:4])
   print(f'\n{config.dataset.name}, K = {config.clients_per_round}, {len(os.sched_getaffinity(0))} cores\n')
