@@ -194,18 +194,40 @@ def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
 
 def test_everybody_dropped_is_said(tmp_path, capsys):
   flags = ['--algorithm=fedavg', '--stragglers=1', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
-  assert main(*SMALL, *flags) == 0
+  assert main(*SMALL, *flags) == 1
   rows = read_rows(tmp_path / 'run')
   assert {row['cohort/skipped'] for row in rows[1:]} == {'1'}
   assert len({row['test/loss'] for row in rows}) == 1
-  assert "nobody contributed, so the server's step was skipped" in capsys.readouterr().out
+  said = capsys.readouterr()
+  assert "the server's step was skipped, nobody contributed" in said.out
+  assert said.err == (
+    'error: the run stood still from round 1 to round 2, since all clients were dropped; '
+    'try --straggler_policy=partial or fewer --stragglers\n'
+  )
 
 
 def test_clients_that_diverge_are_counted_and_said(tmp_path, capsys):
   flags = ['--learning_rate=1e30', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
-  assert main(*SMALL, *flags) == 0
+  assert main(*SMALL, *flags) == 1
   assert int(read_rows(tmp_path / 'run')[1]['cohort/non_finite']) > 0
-  assert 'left out, their updates are not finite' in capsys.readouterr().out
+  first = capsys.readouterr()
+  assert 'left out, their updates are not finite' in first.out
+  assert first.err.startswith('error: the run diverged: from round 1 to round 2 the server took no step')
+  assert main(*SMALL, *flags) == 1  # the same again says the same
+  assert capsys.readouterr().err == first.err
+
+
+@pytest.mark.parametrize('flags', [['--server_optimizer=adam:epsilon=0'], ['--algorithm=fedadam', '--tau=0']])
+def test_a_server_that_diverges_keeps_its_last_finite_weights(tmp_path, capsys, flags):
+  flags = [*SMALL, *flags, '--rounds=12', f'--results_dir={tmp_path}', '--name=run']
+  assert main(*flags) == 1
+  rows = read_rows(tmp_path / 'run')
+  assert len(rows) == 13
+  assert np.isfinite([float(row['train/loss']) for row in rows]).all()
+  said = capsys.readouterr()
+  assert said.err.startswith('error: the run diverged: from round ')
+  assert said.out.count("the server's step was skipped") == 3
+  assert "the server's step skipped in " in said.out
 
 
 def test_ended_twice_by_sigkill_it_ends_with_the_same_bits(tmp_path):

@@ -317,3 +317,17 @@ def test_the_script_takes_a_file_of_the_callers(grid):
   command = ['bash', str(script), grid.name, '--dry_run', '--results_dir=/no/such/results']
   result = subprocess.run(command, cwd=grid.parent, capture_output=True, text=True, check=True)
   assert '0 of 6 cells done' in result.stdout
+
+
+def test_a_cell_that_diverges_is_done_and_marked(tmp_path):
+  """Its rows are a result, so that the sweep has not failed."""
+  path = tmp_path / 'digits.toml'
+  grid = "[base]\ndataset = 'digits'\nrounds = 2\nepochs = 1\n[grid]\nserver_optimizer = ['sgd', 'adam:epsilon=0']\n"
+  path.write_text(grid + "[[curve]]\nname = 'FedAvg'\nalgorithm = 'fedavg'\n")
+  results = tmp_path / 'results'
+  for _ in range(2):
+    process = start(path, results, '--jobs=1')
+    assert process.wait(120) == 0, said(results)
+  name = 'fedavg-digits-server_optimizer=adam:epsilon=0.0-epochs=1'
+  assert said(results).count(f'done     2/2  {name}  (diverged in round 1)\n') == 2
+  assert said(results).count('2 of 2 cells done (1 diverged or stood still); 4 of 4 rounds') == 2

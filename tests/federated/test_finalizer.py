@@ -40,15 +40,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-  ('runtime', 'name', 'arguments', 'start', 'server', 'rate'),
-  [*(('in_process', *case) for case in CASES), *(('worker', *case) for case in CASES[:2])],
+  ('runtime', 'case'), [*(('in_process', case) for case in CASES), *(('worker', case) for case in CASES[:2])]
 )
-def test_a_step_to_what_is_not_finite_is_not_taken(runtime, name, arguments, start, server, rate):
+def test_a_step_to_what_is_not_finite_is_not_taken(runtime, case):
   with runtimes.use(runtime):
-    federation, before = play(name, arguments, start, server, rate)
+    federation, before = play(*case)
   assert federation.metrics['client_work'] == {'num_steps': 1, 'non_finite': 0, 'num_clients': 1}
   assert federation.metrics['finalizer'] == {'update_norm': 0.0, 'skipped': 1}
-  assert problems.trained(federation.state) == start
+  assert problems.trained(federation.state) == case[2]
   for ours, old in zip(tff.structure.flatten(federation.state), before, strict=True):
     np.testing.assert_array_equal(ours, old)
 
