@@ -178,6 +178,25 @@ def test_what_is_measured_on_demand(tmp_path):
   assert {row['gamma/max'] for row in unmeasured} | {row['dissimilarity/b'] for row in unmeasured} == {'nan'}
 
 
+@pytest.mark.parametrize('runtime', ['in_process', 'worker'])
+def test_a_batch_of_all_examples_is_one_of_any_number_that_is_large_enough(tmp_path, runtime):
+  flags = ['--dataset=synthetic', '--num_clients=12', '--epochs=3', '--rounds=2', '--clients_per_round=12']
+  flags += [f'--runtime={runtime}', f'--results_dir={tmp_path}', '--algorithm=fedprox', '--stragglers=0.5']
+  sizes = load('synthetic', num_clients=12).train.sizes
+  assert sizes.max() > 1024  # batches of several widths
+  assert sizes.min() < 256
+  found = []
+  for batch_size in ('all', sizes.max(), 10**9):
+    assert main(*flags, f'--batch_size={batch_size}') == 0
+    [folder] = tmp_path.glob(f'fedprox-synthetic*batch_size={batch_size}*')
+    assert json.loads((folder / 'config.json').read_text())['config']['batch_size'] in ('all', sizes.max(), 10**9)
+    found.append(lasting(read_rows(folder)))
+  assert found[0] == found[1] == found[2]
+  budgets = [row['cohort/steps'] for row in found[0][1:]]
+  assert all(12 <= int(steps) <= 36 for steps in budgets)  # a step an epoch
+  assert float(found[0][2]['train/loss']) < float(found[0][0]['train/loss'])
+
+
 def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
   flags = [*SMALL, f'--results_dir={tmp_path}', '--mu=adaptive', '--initial_mu=0.5', '--learning_rate=0.3']
   assert main(*flags, '--name=whole', '--rounds=10') == 0

@@ -20,7 +20,8 @@ from fedprox_tff.algorithms.base import Local
 from fedprox_tff.config.choice import choose
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import tree
-from fedprox_tff.federated.payloads import BLOCK, client_payload
+from fedprox_tff.core.batches import BLOCK
+from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from tests import problems
 
