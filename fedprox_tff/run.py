@@ -15,7 +15,7 @@ from fedprox_tff.config.help import help_text
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError
 from fedprox_tff.datasets.statistics import describe as describe_federation
-from fedprox_tff.machine import signals
+from fedprox_tff.machine import scratch, signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.training import columns, data, outcome
 from fedprox_tff.training.progress import Progress
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     return DONE
   farewell = f'interrupted; to go on: {shlex.join([_python(), "-m", "fedprox_tff.run", *argv[1:]])}'
   try:
-    with signals.handled(farewell) as interrupts:
+    with scratch.own(), signals.handled(farewell) as interrupts:
       return _run(_parse(argv[1:]), interrupts)
   except UserError as error:
     say(f'error: {error}', stream=sys.stderr)
