@@ -211,6 +211,16 @@ def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
     assert mus[round_num + 1] == pytest.approx(adaptive(initial_mu=0.5).after(losses[: round_num + 1]), abs=1e-6)
 
 
+@pytest.mark.parametrize('flags', [[], ['--runtime=worker'], ['--algorithm=scaffold']])
+def test_a_run_in_a_notebook_whose_event_loop_runs_already(tmp_path, flags):
+  async def cell():
+    return main(*SMALL, *flags, '--rounds=1', f'--results_dir={tmp_path}', '--name=run')
+
+  assert asyncio.run(cell()) == 0
+  assert len(read_rows(tmp_path / 'run')) == 2
+  assert main(*SMALL, *flags, '--rounds=2', f'--results_dir={tmp_path}', '--name=run') == 0
+
+
 def test_everybody_dropped_is_said(tmp_path, capsys):
   flags = ['--algorithm=fedavg', '--stragglers=1', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
   assert main(*SMALL, *flags) == 1
