@@ -197,6 +197,24 @@ def test_a_batch_of_all_examples_is_one_of_any_number_that_is_large_enough(tmp_p
   assert float(found[0][2]['train/loss']) < float(found[0][0]['train/loss'])
 
 
+@pytest.mark.parametrize(
+  'flags', [[], ['--algorithm=scaffold', '--client_states=disk'], ['--algorithm=feddane', '--measure_gamma']]
+)
+def test_nothing_but_the_runs_own_words_is_said(tmp_path, flags):
+  """No warning of TensorFlow's or Python's, on whatever stream."""
+  command = [sys.executable, '-m', 'fedprox_tff.run', *SMALL, '--rounds=3', f'--results_dir={tmp_path}', *flags]
+  environment = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+  assert (done.returncode, done.stderr) == (0, '')
+  starts = ('digits: ', 'this federation ', 'round ', 'test accuracy: ', 'in ', 'to plot it: ')
+  assert [line for line in done.stdout.splitlines() if not line.startswith(starts)] == []
+
+
+def test_the_worker_is_told_of(tmp_path, capsys):
+  assert main(*SMALL, '--rounds=1', '--runtime=worker', f'--results_dir={tmp_path}', '--name=run') == 0
+  assert "note: TFF's worker listens on all addresses of this machine, on port " in capsys.readouterr().out
+
+
 def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
   flags = [*SMALL, f'--results_dir={tmp_path}', '--mu=adaptive', '--initial_mu=0.5', '--learning_rate=0.3']
   assert main(*flags, '--name=whole', '--rounds=10') == 0

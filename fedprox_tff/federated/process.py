@@ -80,11 +80,11 @@ def build_process(
     model=local_model(model),
     client_optimizer=client_optimizer or average,
     server_optimizer=server_optimizer or average,
-    measure_gamma=measure_gamma,
   )
+  work = build(algorithm, measure_gamma=measure_gamma)
   if algorithm.client.gather is None:
-    return build(algorithm)
-  return GatheringProcess(build(gathering(algorithm)), build(algorithm))
+    return work
+  return GatheringProcess(build(gathering(algorithm), measure_gamma=False), work)  # who only sends solves nothing
 
 
 def _compose(
@@ -92,6 +92,7 @@ def _compose(
   model: LocalModel,
   client_optimizer: tff.learning.optimizers.Optimizer,
   server_optimizer: tff.learning.optimizers.Optimizer,
+  *,
   measure_gamma: bool,
 ) -> tff.learning.templates.LearningProcess | StatefulProcess:
   """Composes a process of its parts."""
