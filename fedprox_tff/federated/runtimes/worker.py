@@ -5,7 +5,7 @@ What TFF's local context leaves to luck, found by measuring it: it waits for eve
 retries for ever on one that died; its channel goes through `http_proxy`; the worker inherits standard output, so that
 a pipe behind the program never closes, and outlives a program that is terminated.
 
-What cannot be mended: the worker listens on all addresses of the machine, has no option for another one, and asks for no
+What cannot be mended: the worker listens on all addresses of the machine, has no option for that, and asks for no
 password. `Worker.note` says so.
 """
 
