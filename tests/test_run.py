@@ -248,7 +248,7 @@ def test_everybody_dropped_is_said(tmp_path, capsys):
   said = capsys.readouterr()
   assert "the server's step was skipped, nobody contributed" in said.out
   assert said.err == (
-    'error: the run stood still from round 1 to round 2, since all clients were dropped; '
+    'error: the run stood still from round 1 to round 2, since all clients were dropped or had no examples; '
     'try --straggler_policy=partial or fewer --stragglers\n'
   )
 

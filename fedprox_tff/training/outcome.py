@@ -13,7 +13,9 @@ from typing import NamedTuple
 from fedprox_tff.training import columns
 
 _IN_A_ROW = 10  # rounds without a step of the server that are no accident
-_SMALLER_STEPS = 'try a smaller --learning_rate or --server_learning_rate'
+_SMALLER_STEPS = (
+  'try a smaller --learning_rate or --server_learning_rate, or a larger epsilon or --tau of an adaptive server'
+)
 _NOT_ALL_LATE = 'try --straggler_policy=partial or fewer --stragglers'
 
 Rows = Sequence[Mapping[str, float]]
@@ -45,8 +47,8 @@ def _standstill(rows: Rows) -> Trouble | None:
       continue
     first, last = (int(row[columns.ROUND_NUM.name]) for row in (stretch[0], stretch[-1]))
     rounds = f'in round {first}' if first == last else f'from round {first} to round {last}'
-    if all(row[columns.COHORT_DROPPED.name] >= row[columns.COHORT_SIZE.name] for row in stretch):
-      text = f'the run stood still {rounds}, since all clients were dropped; {_NOT_ALL_LATE}'
+    if not any(row[columns.COHORT_STEPS.name] for row in stretch):
+      text = f'the run stood still {rounds}, since all clients were dropped or had no examples; {_NOT_ALL_LATE}'
       return Trouble(f'stood still from round {first}', text)
     text = f'the run diverged: {rounds} the server took no step, since none led to finite weights; {_SMALLER_STEPS}'
     return Trouble(f'diverged in round {first}', text)

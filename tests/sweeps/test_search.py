@@ -108,8 +108,8 @@ def test_a_run_whose_server_never_moved_loses(tmp_path):
   for config, loss, skipped in zip(trial.candidates, [1.0, 2.0, 3.0], [1, 0, 0], strict=True):
     folder = folders[config] = tmp_path / config.name
     folder.mkdir()
-    rows = [f'{r},{skipped if r else 0},10,0,0.1,{loss},0.1,{loss}' for r in range(21)]
-    head = 'round_num,cohort/skipped,cohort/size,cohort/dropped,test/accuracy,test/loss,train/accuracy,train/loss'
+    rows = [f'{r},{skipped if r else 0},70,0.1,{loss},0.1,{loss}' for r in range(21)]
+    head = 'round_num,cohort/skipped,cohort/steps,test/accuracy,test/loss,train/accuracy,train/loss'
     (folder / 'metrics.csv').write_text('\n'.join([head, *rows]) + '\n')
   choice = search.choose(trial, folders.get)
   assert (choice.value, choice.losses) == (0.03, [math.inf, 2.0, 3.0])
