@@ -55,9 +55,9 @@ def build_process(
     `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
     (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where the server took no step, since nobody
     contributed or the state after it would not have been finite). `get_hparams` names what `set_hparams` can change
-    between rounds, such as `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which for FedExP are not those
-    that training goes on from. Of algorithms with client state it is a `StatefulProcess`, whose payloads have the
-    clients' states and whose `next` returns the new ones too.
+    between rounds, such as `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which
+    for FedExP are not those that training goes on from. Of algorithms with client state it is a `StatefulProcess`,
+    whose payloads have the clients' states and whose `next` returns the new ones too.
 
   Raises:
     ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, or no number of
