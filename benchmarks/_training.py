@@ -39,4 +39,4 @@ def train(dataset: FederatedDataset, **flags: Any) -> tuple[list[float], Sequenc
       Progress(config.rounds, nowhere, after_round=lambda: times.append(time.time())) as progress,
     ):
       run.train(progress)
-      return times, run.folder.rows()
+      return times, run.folder.metrics.rows()

@@ -82,7 +82,7 @@ def profile(opened: Run, round_ms: float) -> None:
   with client_examples(parts, opened.runtime) as examples:
 
     def payloads(round_num, **changes):
-      return [payload_of(config, examples, p._replace(**changes), round_num) for p in cohorts[round_num]]
+      return [payload_of(config, parts, examples, p._replace(**changes), round_num) for p in cohorts[round_num]]
 
     one_step = {r: payloads(r, num_steps=1) for r in COHORTS}
     all_steps = {r: payloads(r) for r in COHORTS}

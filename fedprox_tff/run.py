@@ -15,9 +15,9 @@ from fedprox_tff.config.help import help_text
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.datasets.statistics import describe as describe_federation
-from fedprox_tff.machine import signals
+from fedprox_tff.machine import scratch, signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
-from fedprox_tff.training import columns, data
+from fedprox_tff.training import columns, data, outcome
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import results_folder
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     return DONE
   farewell = f'interrupted; to go on: {shlex.join([_python(), "-m", "fedprox_tff.run", *argv[1:]])}'
   try:
-    with signals.handled(farewell) as interrupts:
+    with scratch.own(), signals.handled(farewell) as interrupts:
       return _run(_parse(argv[1:]), interrupts)
   except UserError as error:
     say(f'error: {error}', stream=sys.stderr)
@@ -85,11 +85,11 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
     with Progress(config.rounds, after_round=interrupts.check) as progress:
       interrupts.begin_training()
       run.train(progress)
-    _summarize(run.folder.path, run.folder.metrics.rows(), config)
-  return DONE
+    return _summarize(run.folder.path, run.folder.metrics.rows(), config)
 
 
-def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> None:
+def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> int:
+  """Says what the run has come to, and returns its exit code."""
   tested = [row for row in rows if not math.isnan(row[columns.TEST_ACCURACY.name])]
   if tested:
     best, last = max(tested, key=lambda row: row[columns.TEST_ACCURACY.name]), tested[-1]
@@ -100,6 +100,10 @@ def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Con
     say(f'*** on {config.dataset.name}, the fallback data set ***')
   say(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
   say(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')
+  trouble = outcome.trouble(rows)
+  if trouble:
+    say(f'error: {trouble.text}', stream=sys.stderr)
+  return FAILED if trouble else DONE
 
 
 def _accuracy_of(row: Mapping[str, float]) -> str:

@@ -122,9 +122,11 @@ def _sweep(names: Sequence[str], options: _Options, overrides: dict[str, Any]) -
     statuses = _run(plan, todo, len(statuses), options.jobs) if todo else statuses
     for path in plan.write_choices():
       say(f'choices of the search: {path}')
-  for line in report.table(statuses, plan.choices):
+  marked = report.marks(statuses)
+  for line in report.table(statuses, plan.choices, marked):
     say(line)
-  say(f'{report.summary(statuses)}; in {run_folder.results_folder(plan.configs[0])}')
+  remark = f' ({len(marked)} diverged or stood still)' if marked else ''
+  say(f'{report.summary(statuses, remark)}; in {run_folder.results_folder(plan.configs[0])}')
   return FAILED if any(status.state != 'done' for status in statuses) and not options.dry_run else DONE
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line, end to end on real digits: results, exit codes, and runs that are ended and started again."""
 
+import asyncio
 import csv
 import json
 import os
@@ -172,6 +173,43 @@ def test_what_is_measured_on_demand(tmp_path):
   assert {row['gamma/max'] for row in unmeasured} | {row['dissimilarity/b'] for row in unmeasured} == {'nan'}
 
 
+@pytest.mark.parametrize('runtime', ['in_process', 'worker'])
+def test_a_batch_of_all_examples_is_one_of_any_number_that_is_large_enough(tmp_path, runtime):
+  flags = ['--dataset=synthetic', '--num_clients=12', '--epochs=3', '--rounds=2', '--clients_per_round=12']
+  flags += [f'--runtime={runtime}', f'--results_dir={tmp_path}', '--algorithm=fedprox', '--stragglers=0.5']
+  sizes = load('synthetic', num_clients=12).train.sizes
+  assert sizes.max() > 1024  # batches of several widths
+  assert sizes.min() < 256
+  found = []
+  for batch_size in ('all', sizes.max(), 10**9):
+    assert main(*flags, f'--batch_size={batch_size}') == 0
+    [folder] = tmp_path.glob(f'fedprox-synthetic*batch_size={batch_size}*')
+    assert json.loads((folder / 'config.json').read_text())['config']['batch_size'] in ('all', sizes.max(), 10**9)
+    found.append(lasting(read_rows(folder)))
+  assert found[0] == found[1] == found[2]
+  budgets = [row['cohort/steps'] for row in found[0][1:]]
+  assert all(12 <= int(steps) <= 36 for steps in budgets)  # a step an epoch
+  assert float(found[0][2]['train/loss']) < float(found[0][0]['train/loss'])
+
+
+@pytest.mark.parametrize(
+  'flags', [[], ['--algorithm=scaffold', '--client_states=disk'], ['--algorithm=feddane', '--measure_gamma']]
+)
+def test_nothing_but_the_runs_own_words_is_said(tmp_path, flags):
+  """No warning of TensorFlow's or Python's, on whatever stream."""
+  command = [sys.executable, '-m', 'fedprox_tff.run', *SMALL, '--rounds=3', f'--results_dir={tmp_path}', *flags]
+  environment = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+  assert (done.returncode, done.stderr) == (0, '')
+  starts = ('digits: ', 'this federation ', 'round ', 'test accuracy: ', 'in ', 'to plot it: ')
+  assert [line for line in done.stdout.splitlines() if not line.startswith(starts)] == []
+
+
+def test_the_worker_is_told_of(tmp_path, capsys):
+  assert main(*SMALL, '--rounds=1', '--runtime=worker', f'--results_dir={tmp_path}', '--name=run') == 0
+  assert "note: TFF's worker listens on all addresses of this machine, on port " in capsys.readouterr().out
+
+
 def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
   flags = [*SMALL, f'--results_dir={tmp_path}', '--mu=adaptive', '--initial_mu=0.5', '--learning_rate=0.3']
   assert main(*flags, '--name=whole', '--rounds=10') == 0
@@ -186,20 +224,52 @@ def test_an_adaptive_mu_follows_the_loss_also_after_a_restart(tmp_path):
     assert mus[round_num + 1] == pytest.approx(adaptive(initial_mu=0.5).after(losses[: round_num + 1]), abs=1e-6)
 
 
+@pytest.mark.parametrize('flags', [[], ['--runtime=worker'], ['--algorithm=scaffold']])
+def test_a_run_in_a_notebook_whose_event_loop_runs_already(tmp_path, flags):
+  async def cell():
+    return main(*SMALL, *flags, '--rounds=1', f'--results_dir={tmp_path}', '--name=run')
+
+  assert asyncio.run(cell()) == 0
+  assert len(read_rows(tmp_path / 'run')) == 2
+  assert main(*SMALL, *flags, '--rounds=2', f'--results_dir={tmp_path}', '--name=run') == 0
+
+
 def test_everybody_dropped_is_said(tmp_path, capsys):
   flags = ['--algorithm=fedavg', '--stragglers=1', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
-  assert main(*SMALL, *flags) == 0
+  assert main(*SMALL, *flags) == 1
   rows = read_rows(tmp_path / 'run')
   assert {row['cohort/skipped'] for row in rows[1:]} == {'1'}
   assert len({row['test/loss'] for row in rows}) == 1
-  assert "nobody contributed, so the server's step was skipped" in capsys.readouterr().out
+  said = capsys.readouterr()
+  assert "the server's step was skipped, nobody contributed" in said.out
+  assert said.err == (
+    'error: the run stood still from round 1 to round 2, since all clients were dropped or had no examples; '
+    'try --straggler_policy=partial or fewer --stragglers\n'
+  )
 
 
 def test_clients_that_diverge_are_counted_and_said(tmp_path, capsys):
   flags = ['--learning_rate=1e30', '--rounds=2', f'--results_dir={tmp_path}', '--name=run']
-  assert main(*SMALL, *flags) == 0
+  assert main(*SMALL, *flags) == 1
   assert int(read_rows(tmp_path / 'run')[1]['cohort/non_finite']) > 0
-  assert 'left out, their updates are not finite' in capsys.readouterr().out
+  first = capsys.readouterr()
+  assert 'left out, their updates are not finite' in first.out
+  assert first.err.startswith('error: the run diverged: from round 1 to round 2 the server took no step')
+  assert main(*SMALL, *flags) == 1  # the same again says the same
+  assert capsys.readouterr().err == first.err
+
+
+@pytest.mark.parametrize('flags', [['--server_optimizer=adam:epsilon=0'], ['--algorithm=fedadam', '--tau=0']])
+def test_a_server_that_diverges_keeps_its_last_finite_weights(tmp_path, capsys, flags):
+  flags = [*SMALL, *flags, '--rounds=12', f'--results_dir={tmp_path}', '--name=run']
+  assert main(*flags) == 1
+  rows = read_rows(tmp_path / 'run')
+  assert len(rows) == 13
+  assert np.isfinite([float(row['train/loss']) for row in rows]).all()
+  said = capsys.readouterr()
+  assert said.err.startswith('error: the run diverged: from round ')
+  assert said.out.count("the server's step was skipped") == 3
+  assert "the server's step skipped in " in said.out
 
 
 def test_ended_twice_by_sigkill_it_ends_with_the_same_bits(tmp_path):

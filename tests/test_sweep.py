@@ -11,6 +11,7 @@ import time
 import pytest
 
 from fedprox_tff import run, sweep
+from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.machine.processes import node
 from fedprox_tff.sweeps import grids, status
 from fedprox_tff.sweeps.claims import Claims
@@ -317,3 +318,32 @@ def test_the_script_takes_a_file_of_the_callers(grid):
   command = ['bash', str(script), grid.name, '--dry_run', '--results_dir=/no/such/results']
   result = subprocess.run(command, cwd=grid.parent, capture_output=True, text=True, check=True)
   assert '0 of 6 cells done' in result.stdout
+
+
+def test_a_cell_that_diverges_is_done_and_marked(tmp_path):
+  """Its rows are a result, so that the sweep has not failed."""
+  path = tmp_path / 'digits.toml'
+  grid = "[base]\ndataset = 'digits'\nrounds = 2\nepochs = 1\n[grid]\nserver_optimizer = ['sgd', 'adam:epsilon=0']\n"
+  path.write_text(grid + "[[curve]]\nname = 'FedAvg'\nalgorithm = 'fedavg'\n")
+  results = tmp_path / 'results'
+  for _ in range(2):
+    process = start(path, results, '--jobs=1')
+    assert process.wait(120) == 0, said(results)
+  name = 'fedavg-digits-server_optimizer=adam:epsilon=0.0-epochs=1'
+  assert said(results).count(f'done     2/2  {name}  (diverged in round 1)\n') == 2
+  assert said(results).count('2 of 2 cells done (1 diverged or stood still); 4 of 4 rounds') == 2
+
+
+def test_all_methods_in_one_process_say_nothing_but_their_own_words(tmp_path):
+  """TensorFlow takes functions of runs that follow each other for one that is traced again and again."""
+  path, results = tmp_path / 'methods.toml', tmp_path / 'results'
+  base = "[base]\ndataset = 'digits'\nmodel = 'mlp_bn'\nrounds = 2\nepochs = 1\nrounds_per_dissimilarity = 1\n"
+  methods = [name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components]  # mixtures are of plain models
+  path.write_text(base + ''.join(f"[[curve]]\nname = '{name}'\nalgorithm = '{name}'\n" for name in methods))
+  process = start(path, results, '--jobs=1')
+  assert process.wait(400) == 0, said(results)
+  logs = [run_folder.log_path(config).read_text() for config in configs_of(path, results)]
+  assert len(logs) == len(methods)
+  starts = ('20', 'round ', 'warning: ', 'note: ')  # the first is the time of the beginning
+  assert [line for log in logs for line in log.splitlines() if not line.startswith(starts)] == []
+  assert 'tensorflow' not in said(results).lower()

@@ -18,7 +18,7 @@ and no stragglers. The same command again goes on where it stopped.
 _WIDTH = 140  # of a line
 _FEW = 3  # names of data sets or methods that share a default
 _TAIL = """\
-Exit codes: 0 done, 2 bad input, 130 interrupted (the same command goes on), 1 anything else.
+Exit codes: 0 done, 2 bad input, 130 interrupted (the same command goes on), 1 anything else, also a run that diverged.
 """
 
 

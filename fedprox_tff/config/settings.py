@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, Literal
 
 from fedprox_tff.config.values import Parameter
+from fedprox_tff.core.batches import ALL
 
 DATA, METHOD, ROUNDS, MACHINE, RESULTS = (
   'Data',
@@ -43,7 +44,9 @@ class Settings:
   weighting: Literal['examples', 'uniform'] = _setting(
     str, ROUNDS, 'how clients are weighted when averaging', choices=WEIGHTING)
   epochs: int = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', 20, low=1)
-  batch_size: int = _setting(int, ROUNDS, 'B, the number of examples in a local step', 10, low=1)
+  batch_size: int | Literal['all'] = _setting(
+    int, ROUNDS, 'B, the number of examples in a local step; all: one step an epoch, over all that the client has',
+    10, low=1, words=(ALL,))
   stragglers: float = _setting(
     float, ROUNDS, 'share of a cohort that cannot do E epochs', 0.0, low=0, high=1)
   straggler_policy: Literal['partial', 'drop'] = _setting(

@@ -23,6 +23,7 @@ class Parameter(NamedTuple):
     low: The smallest allowed number.
     high: The largest allowed number.
     table: The factories that the value can name.
+    words: Text that may stand in the place of a number.
   """
 
   name: str
@@ -33,6 +34,7 @@ class Parameter(NamedTuple):
   low: float | None = None
   high: float | None = None
   table: Mapping[str, Factory] | None = None
+  words: tuple[str, ...] = ()
 
   def parse(self, value: Any) -> Any:
     """Returns text, or a value of a TOML file, in the parameter's type; a name of the table stays text.
@@ -40,7 +42,7 @@ class Parameter(NamedTuple):
     Raises:
       UserError: If it is not of that type, not in range or not one of the choices.
     """
-    if self.table and value in self.table:
+    if isinstance(value, str) and (value in self.words or value in (self.table or ())):
       return value
     try:
       parsed = _convert(self.kind, value)
@@ -58,7 +60,8 @@ class Parameter(NamedTuple):
       text = f'{text} from {self.low} to {self.high}'
     elif self.low is not None:
       text = f'{text} of at least {self.low}'
-    return f'{text} or the word {" or ".join(self.table)}' if self.table else text
+    words = [*self.words, *(self.table or ())]
+    return f'{text} or the word {" or ".join(words)}' if words else text
 
   def _check(self, value: Any) -> None:
     wrong = (

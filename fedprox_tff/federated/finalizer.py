@@ -2,7 +2,9 @@
 """The server's part of a round, as a `tff.learning.templates.FinalizerProcess`.
 
 The algorithm's own rule, or a server optimizer that descends the mean update; then the next round's message. A mean
-that is not finite (that of nobody, 0 / 0, or one whose norm overflows) leaves the server as it is.
+that is not finite (that of nobody, 0 / 0, or one whose norm overflows) leaves the server as it is, and so does a finite
+one of which the step would make anything that is not finite: weights, what the server keeps, or the message. A run thus
+keeps its last finite state.
 """
 
 import collections
@@ -50,7 +52,7 @@ def build_finalizer(
       after = algorithm.server.update(before, report, state['hparams'])
     if algorithm.server.message is not None:
       after = after._replace(message=algorithm.server.message(before, report, state['hparams']))
-    skip, measurements = _measure_update(report)
+    skip, measurements = _measure_update(report, after)
     after = tf.nest.map_structure(lambda old, new: tf.where(skip, old, new), before, after)
     new_weights = tff.learning.models.ModelWeights(after.weights, (*non_trainable, *after.message))
     return collections.OrderedDict(state, kept=after.kept), new_weights, measurements
@@ -87,10 +89,10 @@ def build_finalizer(
   )
 
 
-def _measure_update(report: Report):
-  """Rejects a mean that is not finite."""
+def _measure_update(report: Report, after: Server):
+  """Rejects a mean that is not finite, and a step that would leave the server with something that is not."""
   norm = tf.linalg.global_norm(tf.nest.flatten(report.update))
-  others = tf.nest.flatten((report.extra, report.sums))
+  others = tf.nest.flatten((report.extra, report.sums, after))
   skip = tf.logical_not(tf.reduce_all([tf.math.is_finite(norm), *map(_is_finite, others)]))
   measurements = collections.OrderedDict(
     update_norm=tf.where(skip, 0.0, norm),
@@ -99,5 +101,7 @@ def _measure_update(report: Report):
   return skip, measurements
 
 
-def _is_finite(tensor):
-  return tf.reduce_all(tf.math.is_finite(tensor))
+def _is_finite(value):
+  """Returns whether all numbers of a tensor are finite; whole numbers, such as an optimizer's count of steps, are."""
+  tensor = tf.convert_to_tensor(value)
+  return tf.reduce_all(tf.math.is_finite(tensor)) if tensor.dtype.is_floating else tf.constant(True)

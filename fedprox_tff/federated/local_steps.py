@@ -19,10 +19,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
-from fedprox_tff.core import tree
+from fedprox_tff.core import batches, tree
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.local_model import LocalModel
-from fedprox_tff.federated.payloads import BLOCK
 
 _CHUNK = 1024  # examples at a time of passes over all of them: bounds the memory of a network's activations
 _LARGE = 256  # numbers in an array from which on it matters how XLA writes it
@@ -52,11 +51,13 @@ def build_local_steps(
     start = algorithm.client.start(received, examples, hparams)
     first = received._replace(weights=start.weights, constants=start.constants, scratch=start.scratch)
 
+    num_steps_of_block = batches.block(tf.shape(context['order'])[1], tf.minimum, tf.maximum)
+
     def run_next_block(first_step, state):
-      order = context['order'][first_step : first_step + BLOCK]
+      order = context['order'][first_step : first_step + num_steps_of_block]
       block = {
         'first_step': first_step,
-        'end': tf.minimum(context['num_steps'], first_step + BLOCK),
+        'end': tf.minimum(context['num_steps'], first_step + num_steps_of_block),
         'num_examples': context['num_examples'],
         'rows': order,
         'example_weights': _weights_of(order, start.example_weights, context),
@@ -151,7 +152,7 @@ def _weights_of(rows, example_weights, context):
 
 
 def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer):
-  """Returns the function that takes up to `BLOCK` local steps: XLA compiles it once, for clients of all sizes."""
+  """Returns the function that takes the local steps of a block: XLA compiles it once for each width of batches."""
   step_pass = model.build_step()
 
   @tf.function(jit_compile=model.jit_compile)

@@ -10,22 +10,25 @@ sizes; clients that share their arrays share the one shape too.
 
 import collections
 import math
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
-from fedprox_tff.core import streams
+from fedprox_tff.core import batches, streams
 
-BLOCK = 256  # local steps to which the order is padded: client work compiles for so many, and runs them block by block
 _SMALLEST_SIZE = 4  # batches
 _GROWTH = 4  # each padded size is so many times the one before
 
 
 def padded_batches(num_examples: int, batch_size: int) -> int:
-  """Returns the number of batches that a client's data are padded to: 4, 16, 64, ..., and at least what it needs."""
-  size = _SMALLEST_SIZE
+  """Returns the number of batches that a client's data are padded to: 4, 16, 64, ..., and at least what it needs.
+
+  Of wide batches, whose width is that of a client's data already, it is 1, 4, 16, ...
+  """
+  size = _SMALLEST_SIZE if batch_size <= batches.WIDE else 1
   while size * batch_size < num_examples:
     size *= _GROWTH
   return size
@@ -46,7 +49,7 @@ def batch_order(num_examples: int, *, num_epochs: int, batch_size: int, key: tup
   """
   rows = np.tile(np.arange(num_examples, dtype=np.int32), (num_epochs, 1))
   shuffled = streams.generator('shuffle', *key).permuted(rows, axis=1)
-  steps_per_epoch = -(-num_examples // batch_size)
+  steps_per_epoch = batches.steps_per_epoch(num_examples, batch_size)
   order = np.zeros((num_epochs, steps_per_epoch * batch_size), np.int32)
   order[:, :num_examples] = shuffled
   return order.reshape(num_epochs * steps_per_epoch, batch_size)
@@ -56,7 +59,7 @@ def client_payload(
   examples: Any,
   *,
   num_epochs: int,
-  batch_size: int,
+  batch_size: int | Literal['all'],
   key: tuple[int, ...],
   num_steps: int | None = None,
   weight: float | None = None,
@@ -69,7 +72,7 @@ def client_payload(
     examples: The client's examples, as the model's input spec has them: an `OrderedDict(x=..., y=...)` or a tuple of
       arrays with the examples along the first axis, or a `tf.data.Dataset` of single examples.
     num_epochs: Local epochs E of a client that is on time.
-    batch_size: Examples in a batch, B; the last batch of an epoch may be short.
+    batch_size: Examples in a batch, B; the last batch of an epoch may be short. 'all': one batch of all of them.
     key: What names the order of the batches: non-negative integers such as (seed, round_num, client).
     num_steps: The client's budget in local steps, at most E ceil(n_k / B). None: all of its E epochs. 0: it is dropped.
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
@@ -89,9 +92,11 @@ def client_payload(
     examples = tf.nest.map_structure(np.asarray, examples)
     rows = range(_common_length(tf.nest.flatten(examples)))
   num_examples = len(rows)
+  batch_size = sys.maxsize if batch_size == batches.ALL else batch_size  # as wide as others of about its size
   if num_epochs < 0 or batch_size < 1:
     raise ValueError(f'num_epochs={num_epochs} and batch_size={batch_size}: at least 0 and 1 are needed.')
-  steps_per_epoch = -(-num_examples // batch_size)
+  width = batches.width(num_examples, batch_size)
+  steps_per_epoch = batches.steps_per_epoch(num_examples, width)
   if num_steps is None:
     num_steps = num_epochs * steps_per_epoch
   if weight is None:
@@ -103,16 +108,16 @@ def client_payload(
   if not 0 <= weight < math.inf:
     raise ValueError(f'weight={weight}: a number of at least 0 is needed.')
   if not shared:
-    size = padded_batches(num_examples, batch_size) * batch_size
+    size = padded_batches(num_examples, width) * width
     examples = tf.nest.map_structure(lambda array: _pad(array, size), examples)
   epochs_begun = -(-num_steps // max(1, steps_per_epoch))
-  order = batch_order(num_examples, num_epochs=epochs_begun, batch_size=batch_size, key=key)
+  order = batch_order(num_examples, num_epochs=epochs_begun, batch_size=width, key=key)
   context = collections.OrderedDict(
     num_examples=np.int32(num_examples),
     first_row=np.int32(rows.start),
     num_steps=np.int32(num_steps),
     weight=np.float32(weight),
-    order=_pad(order + np.int32(rows.start), _round_up(len(order), BLOCK)),
+    order=_pad(order + np.int32(rows.start), _round_up(len(order), batches.block(width))),
   )
   sequence = examples if isinstance(examples, tf.data.Dataset) else [examples]
   payload = collections.OrderedDict(examples=sequence, context=[context])

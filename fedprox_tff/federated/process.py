@@ -54,10 +54,10 @@ def build_process(
     A process. `next(state, payloads)` returns the metrics `client_work` (sums over the cohort: `num_steps`,
     `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
     (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where the server took no step, since nobody
-    contributed or the mean was not finite). `get_hparams` names what `set_hparams` can change between rounds, such as
-    `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which for FedExP are not those
-    that training goes on from. Of algorithms with client state it is a `StatefulProcess`, whose payloads have the
-    clients' states and whose `next` returns the new ones too.
+    contributed or the state after it would not have been finite). `get_hparams` names what `set_hparams` can change
+    between rounds, such as `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which
+    for FedExP are not those that training goes on from. Of algorithms with client state it is a `StatefulProcess`,
+    whose payloads have the clients' states and whose `next` returns the new ones too.
 
   Raises:
     ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, or no number of
@@ -80,11 +80,11 @@ def build_process(
     model=local_model(model),
     client_optimizer=client_optimizer or average,
     server_optimizer=server_optimizer or average,
-    measure_gamma=measure_gamma,
   )
+  work = build(algorithm, measure_gamma=measure_gamma)
   if algorithm.client.gather is None:
-    return build(algorithm)
-  return GatheringProcess(build(gathering(algorithm)), build(algorithm))
+    return work
+  return GatheringProcess(build(gathering(algorithm), measure_gamma=False), work)  # who only sends solves nothing
 
 
 def _compose(
@@ -92,6 +92,7 @@ def _compose(
   model: LocalModel,
   client_optimizer: tff.learning.optimizers.Optimizer,
   server_optimizer: tff.learning.optimizers.Optimizer,
+  *,
   measure_gamma: bool,
 ) -> tff.learning.templates.LearningProcess | StatefulProcess:
   """Composes a process of its parts."""

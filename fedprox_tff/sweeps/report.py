@@ -5,13 +5,16 @@ import collections
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TextIO
 
 from fedprox_tff.machine.console import say
 from fedprox_tff.sweeps.search import Choice
 from fedprox_tff.sweeps.status import Status
-from fedprox_tff.training.run_folder import log_path
+from fedprox_tff.training import metrics_file, outcome
+from fedprox_tff.training.columns import ROUND_NUM
+from fedprox_tff.training.run_folder import folder, log_path
 
 _PLAIN_LINES = 20  # about so many over a whole sweep
 _WINDOW_SECONDS = 120.0  # of the recent past that the speed is measured in
@@ -65,23 +68,47 @@ class Report:
     return f', {speed:.1f} rounds/s, {clock} left'
 
 
-def summary(statuses: Sequence[Status]) -> str:
-  """Returns one line that counts the cells and their rounds."""
+def summary(statuses: Sequence[Status], remark: str = '') -> str:
+  """Returns one line that counts the cells and their rounds; `remark` stands behind the number of those done."""
   count = collections.Counter(status.state for status in statuses)
-  parts = [f'{count["done"]} of {len(statuses)} cells done']
+  parts = [f'{count["done"]} of {len(statuses)} cells done{remark}']
   parts += [f'{count[state]} {state}' for state in ('running', 'failed') if count[state]]
   rounds, total = (sum(values) for values in zip(*((s.rounds, s.config.rounds) for s in statuses), strict=True))
   return f'{", ".join(parts)}; {rounds:,} of {total:,} rounds'
 
 
-def table(statuses: Sequence[Status], choices: Sequence[Choice] = ()) -> Iterator[str]:
-  """Yields a line for each choice of a search, and one for each cell, for one that failed also why."""
+def marks(statuses: Sequence[Status]) -> dict[str, str]:
+  """Returns, by name, a few words for each cell that is done and whose rows say that it did not train.
+
+  Its rows are a result all the same.
+  """
+  found = {}
+  for status in statuses:
+    if status.state == 'done':
+      rows = metrics_file.read(folder(status.config)).rows
+      rows = [row for row in rows if row[ROUND_NUM.name] <= status.config.rounds]
+      if trouble := outcome.trouble(rows):
+        found[status.config.name] = trouble.mark
+  return found
+
+
+def table(
+  statuses: Sequence[Status], choices: Sequence[Choice] = (), marked: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+  """Yields a line for each choice of a search, and one for each cell, for one that failed also why.
+
+  Args:
+    statuses: The cells.
+    choices: The ends of searches.
+    marked: What `marks` returned.
+  """
   for choice in choices:
     yield f'chosen   {choice}'
   width = max(len(f'{s.config.rounds}/{s.config.rounds}') for s in statuses)
   for status in statuses:
     rounds = f'{status.rounds}/{status.config.rounds}'
-    yield f'{status.state:7}  {rounds:>{width}}  {status.config.name}'
+    mark = marked.get(status.config.name)
+    yield f'{status.state:7}  {rounds:>{width}}  {status.config.name}' + (f'  ({mark})' if mark else '')
     if status.state == 'failed':
       log = log_path(status.config)
       yield f'{"":7}  {"":{width}}  {status.reason}' + (f' ({log})' if log.exists() else '')

@@ -9,7 +9,8 @@
 A [[curve]] may search for another flag, or among other values: search = { server_learning_rate = [0.03, 0.1, 0.3] }.
 All curves try equally many: that is the budget. Each curve has a trial of its own at each point of [grid] but for
 seeds. The value whose run has the smallest training loss, mean of its last ten evaluated rounds, is that of the
-trial's cells; no test data take part. A run whose loss is not finite there has diverged, and loses.
+trial's cells; no test data take part. A run whose loss is not finite there, or whose server took no step for ten rounds
+in a row, has diverged, and loses.
 """
 
 import csv
@@ -24,10 +25,9 @@ from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine import files
 from fedprox_tff.sweeps import grid_checks
-from fedprox_tff.training import columns, metrics_file
+from fedprox_tff.training import columns, metrics_file, outcome
 
 LAST = 10  # evaluated rounds that the criterion is a mean of
-_EVALUATION = tuple(column.name for column in columns.EVALUATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Choice(NamedTuple):
   @property
   def is_at_the_end(self) -> bool:
     """Whether the value is the largest or smallest that was tried, so that a better one may lie beyond."""
-    return self.value in (min(self.trial.values), max(self.trial.values))
+    order = sorted(self.trial.values, key=lambda value: math.inf if isinstance(value, str) else value)
+    return self.value in (order[0], order[-1])
 
   def __str__(self) -> str:
     others = [
@@ -140,11 +141,10 @@ def choose(trial: Trial, find: Callable[[Config], pathlib.Path | None]) -> Choic
 
 def criterion(config: Config, folder: pathlib.Path) -> float:
   """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
-  losses = [
-    row[columns.TRAIN_LOSS.name]
-    for row in metrics_file.read(folder).rows
-    if row[columns.ROUND_NUM.name] <= config.rounds and not all(math.isnan(row[key]) for key in _EVALUATION)
-  ][-LAST:]
+  rows = [row for row in metrics_file.read(folder).rows if row[columns.ROUND_NUM.name] <= config.rounds]
+  if outcome.trouble(rows):  # a server that never moved has a finite loss, too
+    return math.inf
+  losses = [row[columns.TRAIN_LOSS.name] for row in rows if outcome.is_evaluated(row)][-LAST:]
   mean = sum(losses) / len(losses)
   return mean if math.isfinite(mean) else math.inf
 

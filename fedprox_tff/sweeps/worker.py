@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.machine import scratch
 from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claim, Claims
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
   from fedprox_tff.training.session import Session
 
   claims = Claims(pathlib.Path(begun['claims']), since=begun['since'])
-  with Session() as session:
+  with scratch.own(), Session() as session:
     code, recent = DONE, None
     while code == DONE and not stop.is_requested:
       taken = _take(_cells(path), claims, recent)

@@ -58,7 +58,8 @@ COHORT_NON_FINITE = Column(
 )
 COHORT_SKIPPED = Column(
   'cohort/skipped',
-  '1 if the server took no step, because no client contributed or the mean update was not finite; otherwise 0',
+  '1 if the server took no step, because no client contributed or the step would not have led to finite weights; '
+  'otherwise 0',
 )
 
 DISSIMILARITY_VARIANCE = Column(

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a config fits a federation, which is known only when the data are there, and the model that it then has."""
 
+import numpy as np
+
 from fedprox_tff.algorithms.base import Local
 from fedprox_tff.config.record import Config
+from fedprox_tff.core import batches
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
+from fedprox_tff.machine.resources import GIB, free_memory
 from fedprox_tff.models import Model
 from fedprox_tff.models.mixture import mixture
+
+_MOST_STEPS = 2**31 - 1  # local steps are counted in int32
+_ROW_BYTES = 4  # of an example's place in the order of the batches
 
 
 def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   """Returns the model of a run: that of its flag, or the mixture of such models that its algorithm trains.
 
   Raises:
-    UserError: If the model or the size of a cohort does not fit the data.
+    UserError: If the model, the size of a cohort or the number of epochs does not fit the data.
   """
   algorithm, architecture = config.algorithm.build(), config.model.build()
   if config.clients_per_round > dataset.num_clients:
@@ -25,12 +32,46 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
       f'--clients_per_round={config.clients_per_round}: {algorithm.name} needs all clients in every round, '
       f'{dataset.num_clients}.'
     )
+  _check_budgets(config, dataset.train.sizes, is_cut=algorithm.schedule.round_steps is not None)
   if algorithm.needs.components:
     architecture = mixture(architecture, algorithm.needs.components)
   try:
     return architecture.build(dataset.input_shape, dataset.num_classes, seed=config.seed)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None
+
+
+def _check_budgets(config: Config, sizes: np.ndarray, *, is_cut: bool) -> None:
+  """Refuses epochs of which the steps cannot be counted, or a round's batches not be kept in memory.
+
+  Args:
+    config: The run.
+    sizes: n_k of each client.
+    is_cut: Whether the method cuts budgets, so that a round may need less.
+
+  Raises:
+    UserError: If so.
+  """
+  sizes = np.sort(sizes)[::-1].tolist()
+  batch_size = batches.bounded(config.batch_size, sizes[0])
+  steps = config.epochs * batches.steps_per_epoch(sizes[0], batch_size)
+  if steps > _MOST_STEPS:
+    raise UserError(
+      f'--epochs={config.epochs}: at most {_MOST_STEPS:,} local steps are possible; the largest client would take more.'
+    )
+  if is_cut:
+    return
+  cohort = sizes[:1] * config.clients_per_round if config.sampling == 'proportional' else sizes
+  rows = [
+    config.epochs * batches.steps_per_epoch(n, batch_size) * batches.width(n, batch_size)
+    for n in cohort[: config.clients_per_round]
+  ]
+  needed, free = (sum(rows) + 2 * rows[0]) * _ROW_BYTES, free_memory()  # the largest one's copies while it is drawn
+  if needed > free:
+    raise UserError(
+      f'--epochs={config.epochs}: the order of the batches of a round may take {needed // GIB:,} GiB, '
+      f'and {free / GIB:.1f} GiB are free.'
+    )
 
 
 def check_fits(config: Config, dataset: FederatedDataset) -> str:

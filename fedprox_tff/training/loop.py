@@ -5,8 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DamagedError, RunFailedError
 from fedprox_tff.federated.rounds import Rounds
@@ -17,7 +15,13 @@ from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates, Snapshot
 from fedprox_tff.training.cohort import Participant
-from fedprox_tff.training.participation import ClientExamples, client_examples, draw_cohort, payload_of
+from fedprox_tff.training.participation import (
+  ClientExamples,
+  client_examples,
+  clients_by_width,
+  draw_cohort,
+  payload_of,
+)
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.round_writer import RoundWriter
 from fedprox_tff.training.run_folder import RunFolder
@@ -71,7 +75,7 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
       start = time.monotonic()
       round_num += 1
       cohort = draw_cohort(config, experiment, round_num)
-      payloads = [payload_of(config, data, participant, round_num) for participant in cohort]
+      payloads = [payload_of(config, experiment, data, participant, round_num) for participant in cohort]
       state, metrics = rounds.next(state, payloads, *_client_memory(cohort, kept, states, round_num))
       row = rows.of_training(cohort, metrics, hparams, seconds=time.monotonic() - start)
       kept = _snapshot(states)
@@ -107,16 +111,16 @@ def _client_memory(cohort: Sequence[Participant], kept: Snapshot | None, states:
 
 def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: ClientExamples) -> None:
   """Compiles rounds, of one client and of many, by such that are forgotten, so that none of the run waits for it."""
-  client = int(np.argmin(np.where(experiment.train_data.sizes > 0, experiment.train_data.sizes, np.inf)))
-  step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
-  payload = payload_of(config, data, step, 0)
-  for num_clients in {1, min(config.clients_per_round, LARGEST_GROUP)}:
-    rounds.next(
-      experiment.initial_state,
-      [payload] * num_clients,
-      read_state=lambda place: experiment.initial_client_state,
-      keep_state=lambda place, new: None,
-    )
+  for client in clients_by_width(config, experiment):
+    step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
+    payload = payload_of(config, experiment, data, step, 0)
+    for num_clients in {1, min(config.clients_per_round, LARGEST_GROUP)}:
+      rounds.next(
+        experiment.initial_state,
+        [payload] * num_clients,
+        read_state=lambda place: experiment.initial_client_state,
+        keep_state=lambda place, new: None,
+      )
 
 
 def _hparams(experiment: Experiment, state: Any) -> Mapping[str, Any]:

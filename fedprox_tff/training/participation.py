@@ -5,7 +5,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from fedprox_tff.config.record import Config
+from fedprox_tff.core import batches
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.client_files import Shards
@@ -16,6 +19,20 @@ from fedprox_tff.training.cohort import Participant, sample_cohort, with_at_most
 ClientExamples = Callable[[int], tuple[Any, range]]
 
 
+def batch_size_of(config: Config, experiment: Experiment) -> int:
+  """Returns B as a number, and none that is larger than the federation's largest client makes sense of."""
+  return batches.bounded(config.batch_size, int(experiment.train_data.sizes.max()))
+
+
+def clients_by_width(config: Config, experiment: Experiment) -> list[int]:
+  """Returns the smallest client for each width that batches have in a run: each has to be compiled."""
+  sizes, batch_size = experiment.train_data.sizes, batch_size_of(config, experiment)
+  smallest: dict[int, int] = {}
+  for size in np.unique(sizes[sizes > 0]).tolist():
+    smallest.setdefault(batches.width(size, batch_size), size)
+  return [int(np.argmax(sizes == size)) for size in smallest.values()]
+
+
 def draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[Participant]:
   """Returns the participants of a round, with the budgets that the method leaves them."""
   participants = sample_cohort(
@@ -24,7 +41,7 @@ def draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[
     round_num=round_num,
     clients_per_round=config.clients_per_round,
     epochs=config.epochs,
-    batch_size=config.batch_size,
+    batch_size=batch_size_of(config, experiment),
     stragglers=config.stragglers,
     straggler_policy=config.straggler_policy,
     sampling=config.sampling,
@@ -45,14 +62,16 @@ def client_examples(experiment: Experiment, runtime: Runtime) -> Iterator[Client
       yield lambda client: (shards.dataset(client), range(int(split.sizes[client])))
 
 
-def payload_of(config: Config, data: ClientExamples, participant: Participant, round_num: int) -> Any:
+def payload_of(
+  config: Config, experiment: Experiment, data: ClientExamples, participant: Participant, round_num: int
+) -> Any:
   """Returns a participant's payload, without what it has kept."""
   examples, rows = data(participant.client)
   return client_payload(
     examples,
     rows=rows,
     num_epochs=config.epochs,
-    batch_size=config.batch_size,
+    batch_size=batch_size_of(config, experiment),
     key=(config.seed, round_num, participant.client),
     num_steps=participant.num_steps,
     weight=participant.weight,

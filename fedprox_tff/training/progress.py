@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run says while it works: a live line with the time left on a terminal, plain lines otherwise."""
 
+import collections
 import math
 import shutil
 import sys
@@ -12,6 +13,7 @@ from fedprox_tff.machine.console import say
 from fedprox_tff.training import columns
 
 _PLAIN_LINES = 20  # about so many over a whole run
+_WARNINGS = 3  # rounds that are warned of one by one, of each kind; the others are counted
 
 
 class Progress:
@@ -33,15 +35,19 @@ class Progress:
     self._live = self._stream.isatty()
     self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
     self._evaluated = ''
+    self._warned: collections.Counter[str] = collections.Counter()  # rounds, by what was wrong
     self._next_line = 0.0  # the round from which on the next plain line is due
 
   def __enter__(self) -> 'Progress':
     return self
 
   def __exit__(self, *_) -> None:
-    """Leaves the live line."""
+    """Leaves the live line, and says how many rounds were like those that were warned of."""
     if self._live and self._first is not None:
       say(stream=self._stream)
+    for what, count in self._warned.items():
+      if count > _WARNINGS:
+        say(f'warning: {what} in {count - _WARNINGS} more rounds, {count} in all', stream=self._stream)
 
   def say(self, line: str) -> None:
     """Reports a line beside the live one."""
@@ -89,8 +95,13 @@ class Progress:
   def _warn(self, round_num: int, row: Mapping[str, float]) -> None:
     non_finite = row[columns.COHORT_NON_FINITE.name]
     if non_finite:
-      self.say(f'warning: round {round_num}: {non_finite} clients left out, their updates are not finite')
+      self._warn_of('clients left out', f'{non_finite} clients left out, their updates are not finite', round_num)
     if row[columns.COHORT_SKIPPED.name]:
       nobody = row[columns.COHORT_SIZE.name] <= row[columns.COHORT_DROPPED.name] + non_finite
-      reason = 'nobody contributed' if nobody else "the clients' mean update is not finite"
-      self.say(f"warning: round {round_num}: {reason}, so the server's step was skipped")
+      reason = 'nobody contributed' if nobody else 'it would not lead to finite weights'
+      self._warn_of("the server's step skipped", f"the server's step was skipped, {reason}", round_num)
+
+  def _warn_of(self, kind: str, text: str, round_num: int) -> None:
+    self._warned[kind] += 1
+    if self._warned[kind] <= _WARNINGS:
+      self.say(f'warning: round {round_num}: {text}')

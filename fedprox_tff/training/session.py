@@ -27,6 +27,8 @@ class Run(NamedTuple):
     """Trains until `config.rounds`, from the newest checkpoint if there is one; see `loop.train`."""
     if self.experiment.algorithm.client.init is not None and not self.experiment.initial_client_state:
       progress.say(nothing_is_kept(self.config))
+    if self.runtime.note:
+      progress.say(self.runtime.note)
     loop.train(self.config, self.experiment, self.runtime, self.folder, progress)
 
 

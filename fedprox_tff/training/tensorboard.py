@@ -4,7 +4,7 @@
 import errno
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -26,7 +26,7 @@ class TensorBoard:
       raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     self._folder = folder
     self._writer: tf.summary.SummaryWriter | None = None
-    self._scalars = tf.function(self._write_scalars)  # one call a row, where TFF's manager makes twenty
+    self._names: tuple[str, ...] | None = None  # that `_scalars` writes
 
   def __enter__(self) -> 'TensorBoard':
     return self
@@ -42,7 +42,9 @@ class TensorBoard:
       _drop_from(self._folder, round_num)
       self._writer = tf.summary.create_file_writer(str(self._folder))
     names = tuple(sorted(row))
-    self._scalars(names, tf.constant([row[name] for name in names], tf.float32), tf.constant(round_num, tf.int64))
+    if names != self._names:
+      self._names, self._scalars = names, self._trace(names)
+    self._scalars(tf.constant([row[name] for name in names], tf.float32), tf.constant(round_num, tf.int64))
 
   def flush(self) -> None:
     """Makes the rows so far last: they are on the disk when this returns."""
@@ -50,10 +52,19 @@ class TensorBoard:
       self._writer.flush()
       files.make_lasting(self._folder.glob(_EVENTS))
 
-  def _write_scalars(self, names: tuple[str, ...], values: tf.Tensor, step: tf.Tensor) -> None:
-    with self._writer.as_default(step):
-      for name, value in zip(names, tf.unstack(values), strict=True):
-        tf.summary.scalar(name, value)
+  def _trace(self, names: tuple[str, ...]) -> Callable[[tf.Tensor, tf.Tensor], None]:
+    """Returns a function that writes values of these names: one call a row, where TFF's manager makes twenty.
+
+    A concrete one: a sweep's process makes many, which TensorFlow would take for one that is traced again and again.
+    """
+
+    @tf.function(autograph=False)
+    def write_scalars(values, step):
+      with self._writer.as_default(step):
+        for name, value in zip(names, tf.unstack(values), strict=True):
+          tf.summary.scalar(name, value)
+
+    return write_scalars.get_concrete_function(tf.TensorSpec([len(names)], tf.float32), tf.TensorSpec([], tf.int64))
 
 
 def _drop_from(folder: pathlib.Path, round_num: int) -> None:

@@ -243,3 +243,16 @@ def test_a_record_is_read_as_it_was_written(flags):
 def test_what_is_no_record_is_said(record):
   with pytest.raises(ValueError, match='no config of a run'):
     Config.from_record(record)
+
+
+def test_a_batch_of_all_examples_is_a_word():
+  config = Config.from_flags({'dataset': 'digits', 'batch_size': 'all'})
+  assert (config.batch_size, config.name) == ('all', 'fedprox-digits-batch_size=all')
+  assert Config.from_record(config.record()) == config
+  assert config.differences(Config.from_flags({'dataset': 'digits'}).record()) == ['batch_size']
+
+
+@pytest.mark.parametrize('value', ['every', 'ALL', '0', '', True, 1.5])
+def test_no_other_word_is_a_batch_size(value):
+  with pytest.raises(UserError, match=r'^--batch_size=.*: a whole number of at least 1 or the word all is needed\.$'):
+    Config.from_flags({'dataset': 'digits', 'batch_size': value})

@@ -20,7 +20,8 @@ from fedprox_tff.algorithms.base import Local
 from fedprox_tff.config.choice import choose
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import tree
-from fedprox_tff.federated.payloads import BLOCK, client_payload
+from fedprox_tff.core.batches import BLOCK
+from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from tests import problems
 
@@ -509,3 +510,15 @@ def test_step_sizes_of_its_own_take_no_client_optimizer():
     build_process(ALGORITHMS['delta_sgd'](), model, client_optimizer=sgd)
   with pytest.raises(ValueError, match='fedavg needs client_optimizer'):
     build_process(fedavg(), model, client_optimizer=None)
+
+
+def test_a_communication_without_local_steps_measures_no_inexactness():
+  """FedDANE's clients first send their gradients; what they solve, and how well, is known after the second time."""
+  process = problems.process(ALGORITHMS['feddane'](), start=0.0, learning_rate=0.25, measure_gamma=True)
+  assert 'gamma' not in str(process._gather.next.type_signature.result)
+  federation, plain = problems.Federation(process), problems.Federation(build('feddane', start=0.0, learning_rate=0.25))
+  assert federation.play(problems.payloads(problems.Q)) == plain.play(problems.payloads(problems.Q))
+  counts = federation.metrics['client_work']
+  # h_k has the curvature a_k: a step of 0.25 leaves 1 - a_k / 4 of its gradient, two leave the square.
+  assert float(counts['gamma']) == pytest.approx(0.75**2 + 0.25**2)
+  assert float(counts['gamma_max']) == pytest.approx(0.75**2)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedprox_tff.federated.payloads import BLOCK, batch_order, client_payload, padded_batches, without_steps
+from fedprox_tff.core.batches import BLOCK
+from fedprox_tff.federated.payloads import batch_order, client_payload, padded_batches, without_steps
 
 
 def examples(n):
@@ -74,6 +75,29 @@ def test_the_order_has_the_epochs_that_are_begun_and_whole_blocks(num_steps, epo
   np.testing.assert_array_equal(order[: len(drawn)], drawn)
   assert len(order) == (BLOCK if num_steps else 0)
   assert not order[len(drawn) :].any()
+
+
+@pytest.mark.parametrize('batch_size', ['all', 23, 300, 10**9, 2**40])
+def test_a_batch_larger_than_a_client_is_all_that_it_has(batch_size):
+  result = client_payload(examples(23), num_epochs=3, batch_size=batch_size, key=(0, 1, 2))
+  context, data = result['context'][0], result['examples'][0]
+  assert (context['num_steps'], context['num_examples']) == (3, 23)
+  assert context['order'].shape == (256, 23 if batch_size == 23 else 256)
+  assert len(data['y']) <= 4 * 256
+  for epoch in range(3):
+    assert sorted(context['order'][epoch, :23]) == list(range(23))
+
+
+def test_wide_batches_are_few_in_a_block_and_in_few_widths():
+  shapes = {}
+  for n in (100, 256, 257, 1024, 1025, 4096, 4097, 70_000):
+    payload = client_payload(examples(n), num_epochs=3, batch_size=5000, key=(0,))
+    shapes[n] = payload['context'][0]['order'].shape
+    assert payload['context'][0]['num_steps'] == (3 if n <= 5000 else 3 * 14)
+  assert shapes == {
+    100: (256, 256), 256: (256, 256), 257: (64, 1024), 1024: (64, 1024), 1025: (16, 4096), 4096: (16, 4096),
+    4097: (13, 5000), 70_000: (52, 5000),
+  }  # fmt: skip
 
 
 def test_clients_may_share_their_examples():

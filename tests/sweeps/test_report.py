@@ -7,7 +7,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.sweeps import report
 from fedprox_tff.sweeps.report import Report
 from fedprox_tff.sweeps.status import Status
-from fedprox_tff.training.run_folder import log_path
+from fedprox_tff.training.run_folder import folder, log_path
 
 
 class Terminal(io.StringIO):
@@ -97,6 +97,23 @@ def test_a_failure_is_said_at_once(clock):
   assert [line.split(';')[0] for line in stream.getvalue().splitlines()] == [
     '0 of 2 cells done, 2 running',
     '0 of 2 cells done, 1 running, 1 failed',
+  ]
+
+
+def test_the_table_marks_what_is_done_and_did_not_train(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  cells = statuses(3, 3, 3, 2, total=3)
+  for status, losses in zip(cells, [(2, 1, 1, 1), (2, 1, 'inf', 'nan'), (2, 'nan', 1, 1), (2, 1, 'nan')], strict=True):
+    path = folder(status.config)
+    path.mkdir(parents=True)
+    lines = ['round_num,cohort/skipped,test/accuracy,test/loss,train/accuracy,train/loss']
+    lines += [f'{r},0,0.5,1,0.5,{loss}' for r, loss in enumerate(losses)]
+    (path / 'metrics.csv').write_text('\n'.join(lines) + '\n')
+  marked = report.marks(cells)
+  assert marked == {'fedprox-digits-seed=1': 'diverged in round 2'}
+  assert list(report.table(cells, marked=marked))[:2] == [
+    'done     3/3  fedprox-digits',
+    'done     3/3  fedprox-digits-seed=1  (diverged in round 2)',
   ]
 
 

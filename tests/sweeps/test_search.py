@@ -101,6 +101,20 @@ def test_the_smallest_training_loss_wins(tmp_path, losses, chosen):
   assert [config.learning_rate for config in choices[0].cells] == [chosen] * 2
 
 
+def test_a_run_whose_server_never_moved_loses(tmp_path):
+  """Its loss is finite, and may be the smallest."""
+  trial = read(tmp_path).trials[0]
+  folders = {}
+  for config, loss, skipped in zip(trial.candidates, [1.0, 2.0, 3.0], [1, 0, 0], strict=True):
+    folder = folders[config] = tmp_path / config.name
+    folder.mkdir()
+    rows = [f'{r},{skipped if r else 0},70,0.1,{loss},0.1,{loss}' for r in range(21)]
+    head = 'round_num,cohort/skipped,cohort/steps,test/accuracy,test/loss,train/accuracy,train/loss'
+    (folder / 'metrics.csv').write_text('\n'.join([head, *rows]) + '\n')
+  choice = search.choose(trial, folders.get)
+  assert (choice.value, choice.losses) == (0.03, [math.inf, 2.0, 3.0])
+
+
 def test_nothing_is_chosen_before_all_runs_are_done(tmp_path):
   trial = read(tmp_path).trials[0]
   done = {config: write_run(tmp_path / config.name, [1.0]) for config in trial.candidates[:2]}

@@ -18,6 +18,9 @@ from tests.federations import load
     ({'dataset': 'synthetic', 'model': 'cnn'}, {}, '--model=cnn: The model cnn needs images'),
     # What a folder of LEAF holds is known only when it has been read.
     ({}, {'clients_per_round': 101}, '--clients_per_round=101: at most the 100 clients'),
+    ({'epochs': 2**31}, {}, '--epochs=2147483648: at most 2,147,483,647 local steps are possible'),
+    ({'epochs': 2**31 - 1, 'batch_size': 'all'}, {}, '--epochs=2147483647: the order of the batches of a round may'),
+    ({'epochs': 10**8}, {}, '--epochs=100000000: the order of the batches of a round may take '),
     ({'algorithm': 'scaffnew'}, {'clients_per_round': 99}, '--clients_per_round=99: scaffnew needs all clients'),
   ],
 )

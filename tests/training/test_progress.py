@@ -56,9 +56,20 @@ def test_a_terminal_has_one_live_line_with_the_time_left(monkeypatch):
 def test_warnings_are_lines_of_their_own():
   said = report(Terminal(), range(3), 5, **{'cohort/non_finite': 2, 'cohort/skipped': 1})
   assert 'warning: round 1: 2 clients left out, their updates are not finite\n' in said
-  assert "nobody contributed, so the server's step was skipped\n" in said
+  assert "the server's step was skipped, nobody contributed\n" in said
   overflow = report(Terminal(), range(3), 5, **{'cohort/skipped': 1})
-  assert "the clients' mean update is not finite, so the server's step was skipped\n" in overflow
+  assert "the server's step was skipped, it would not lead to finite weights\n" in overflow
+
+
+def test_warnings_of_one_kind_are_few_and_the_others_are_counted():
+  said = report(io.StringIO(), range(1, 101), 100, **{'cohort/non_finite': 2, 'cohort/skipped': 1})
+  warnings = [line for line in said.splitlines() if line.startswith('warning: ')]
+  assert [line.split(':')[1] for line in warnings[:6]] == [f' round {r}' for r in (1, 1, 2, 2, 3, 3)]
+  assert warnings[6:] == [
+    'warning: clients left out in 97 more rounds, 100 in all',
+    "warning: the server's step skipped in 97 more rounds, 100 in all",
+  ]
+  assert 'more rounds' not in report(io.StringIO(), range(1, 4), 100, **{'cohort/skipped': 1})
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run():

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.evaluation.global_model import as_traced
 from fedprox_tff.federated.local_model import LocalModel
 
 
@@ -62,9 +63,9 @@ def build_dissimilarity(model: LocalModel, examples: Any, offsets: np.ndarray) -
     return total, weighted, square, weighted_square
 
   def dissimilarity(weights: Weights) -> Dissimilarity:
-    total, weighted, square, weighted_square = tf.nest.map_structure(
-      lambda t: t.numpy(), sums(tuple(map(tf.convert_to_tensor, weights)))
-    )
+    weights = tuple(map(tf.convert_to_tensor, weights))
+    results = as_traced(sums, weights)(weights)
+    total, weighted, square, weighted_square = tf.nest.map_structure(lambda t: t.numpy(), results)
     global_gradient = np.concatenate([np.ravel(w) for w in weighted]) / num_examples
     mean_gradient = np.concatenate([np.ravel(t) for t in total]) / num_clients
     squared_norm = global_gradient @ global_gradient

@@ -7,7 +7,7 @@ tells what such a mean hides: how well the model serves the clients that it serv
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -57,11 +57,21 @@ def build_evaluation(
   def evaluate(weights: Weights) -> Evaluation:
     if not num_examples:
       return Evaluation(math.nan, math.nan)
-    loss, correct = (result.numpy() for result in score(tuple(weights)))
+    weights = tuple(map(tf.convert_to_tensor, weights))
+    loss, correct = (result.numpy() for result in as_traced(score, weights)(weights))
     p10 = math.nan if offsets is None else accuracy_p10(count_by_client(correct, offsets), np.diff(offsets))
     return Evaluation(float(loss) / num_examples, np.count_nonzero(correct) / num_examples, p10)
 
   return evaluate
+
+
+def as_traced(function: Any, weights: Weights) -> Callable[..., Any]:
+  """Returns a `tf.function` of weights as it is traced for some of their shapes.
+
+  Runs that follow each other in one process have functions of their own. TensorFlow takes those for one that is traced
+  again and again, and warns, unless they are called as they were traced.
+  """
+  return function.get_concrete_function(tuple(tf.TensorSpec(w.shape, w.dtype) for w in weights))
 
 
 def score_examples(model: Model, weights: Weights, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -23,6 +23,7 @@ class Runtime(NamedTuple):
   device: str  # TensorFlow's name of where this process computes, such as '/GPU:0'
   worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
   context: Any  # TFF's
+  note: str = ''  # what a user should know, in one line
 
   def run_round(
     self,
@@ -67,7 +68,7 @@ def use(name: str = 'in_process', *, device: str = 'cpu') -> Iterator[Runtime]:
   place = _DEVICES[device]
   if name == 'worker':
     with run_worker() as (context, worker), tff.framework.get_context_stack().install(context):
-      yield Runtime(name, place, worker.memory_mb, context)
+      yield Runtime(name, place, worker.memory_mb, context, worker.note)
   else:
     context = InProcessContext(device=place)
     with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):

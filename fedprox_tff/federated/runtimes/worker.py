@@ -4,6 +4,9 @@
 What TFF's local context leaves to luck, found by measuring it: it waits for ever for a worker that does not start and
 retries for ever on one that died; its channel goes through `http_proxy`; the worker inherits standard output, so that
 a pipe behind the program never closes, and outlives a program that is terminated.
+
+What cannot be mended: the worker listens on all addresses of the machine, has no option for that, and asks for no
+password. `Worker.note` says so.
 """
 
 import contextlib
@@ -42,8 +45,9 @@ _libc = ctypes.CDLL(None)  # loaded before any fork
 class Worker:
   """A running worker process."""
 
-  def __init__(self, process: subprocess.Popen, log: pathlib.Path):
+  def __init__(self, process: subprocess.Popen, port: int, log: pathlib.Path):
     self._process = process
+    self._port = port
     self._log = log
     self._killed_because = ''
     self.calls = 0  # that wait for an answer
@@ -61,6 +65,14 @@ class Worker:
       elif time.monotonic() - since > _STALL_SECONDS:
         self._killed_because = f"TFF's worker did nothing for {_STALL_SECONDS:.0f} s and was ended"
         self._process.kill()
+
+  @property
+  def note(self) -> str:
+    """What whoever starts a worker should know, in one line."""
+    return (
+      f"note: TFF's worker listens on all addresses of this machine, on port {self._port}, without a password; "
+      'use it only where you trust all who can reach that port'
+    )
 
   def memory_mb(self) -> float:
     """Returns the worker's resident memory in MiB, 0 once it has ended."""
@@ -108,7 +120,7 @@ def run_worker(
     log = pathlib.Path(folder) / 'log'
     port = portpicker.pick_unused_port()
     with _process(binary, port, log) as process:
-      worker = Worker(process, log)
+      worker = Worker(process, port, log)
       with grpc.insecure_channel(f'localhost:{port}', _CHANNEL_OPTIONS) as channel, _watched(worker):
         stub = _FailFastStub(channel, worker)
         _wait_until_ready(stub, worker, start_seconds)

@@ -38,6 +38,17 @@ def workers(parent=None):
   return [p for p in psutil.Process(parent).children() if 'worker_binary' in p.name()]
 
 
+def test_the_note_on_the_worker_is_true():
+  """It listens on all addresses, and on the port that the note names; the default runtime has nothing to say."""
+  with runtimes.use('worker') as runtime:
+    (process,) = workers()
+    (listening,) = [c.laddr for c in process.connections('inet') if c.status == psutil.CONN_LISTEN]
+    assert listening.ip in ('::', '0.0.0.0')
+    assert f'on all addresses of this machine, on port {listening.port}, without a password' in runtime.note
+  with runtimes.use('in_process') as runtime:
+    assert runtime.note == ''
+
+
 @pytest.mark.parametrize(('build_model', 'rounds', 'atol'), [(logistic, 4, 2e-6), (cnn, 1, 1e-4)])
 def test_both_runtimes_give_the_same_curve(build_model, rounds, atol):
   dataset = load('digits', data_seed=0)
