@@ -14,6 +14,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
+from fedprox_tff.machine.patience import patiently
 from fedprox_tff.machine.resources import free_memory, usable_cores
 from fedprox_tff.sweeps import grids, report, status
 from fedprox_tff.sweeps.claims import Claims
@@ -68,7 +69,9 @@ class _Options(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command line and returns its exit code."""
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is as clean as Ctrl-C
+  for number in (signal.SIGTERM, signal.SIGHUP):  # ended from outside is as clean as Ctrl-C
+    if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+      signal.signal(number, signal.default_int_handler)
   try:
     if command_line.asks_for_help(argv[1:], _FLAGS):
       say(_help_text())
@@ -170,8 +173,8 @@ def _check_data(configs: Sequence[Config]) -> None:
 def _watch(plan: Plan, claims: Claims, pool: Pool, progress: report.Report) -> list[status.Status]:
   """Keeps processes at work until each cell is done or has failed, by whomever."""
   while True:
-    records, known = claims.records(), plan.configs
-    statuses = plan.look(claims, records)
+    records, known = patiently(claims.records), plan.configs
+    statuses = patiently(lambda records=records: plan.look(claims, records))
     if plan.configs is not known:  # a search has ended
       pool.offer(plan.configs)
       plan.write_choices()

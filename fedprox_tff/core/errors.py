@@ -6,6 +6,10 @@ class UserError(Exception):
   """Something that the user can mend; the message says what came and what is allowed. Exit code 2."""
 
 
+class LockedError(UserError):
+  """Another process is at work there."""
+
+
 class DataError(UserError):
   """The data asked for cannot be had."""
 

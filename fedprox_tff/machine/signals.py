@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM, so that a run ends between two rounds and never in the middle of a file.
+"""Ctrl-C, SIGTERM and a closed terminal, so that a run ends between two rounds and never in the middle of a file.
 
 An exception out of a signal handler lands wherever Python happens to be: in a callback that swallows it (JAX has one in
 the garbage collector), or between the two halves of a save. The handler here takes a note, and the run looks at it
@@ -11,11 +11,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 from fedprox_tff.machine.console import INTERRUPTED
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -49,13 +50,17 @@ class Interrupts:
 
 @contextlib.contextmanager
 def handled(farewell: str) -> Iterator[Interrupts]:
-  """Handles both signals in the block.
+  """Handles the signals in the block, but for those that are ignored, as SIGHUP is under nohup.
+
+  Python has handlers in its main thread only: in another one, the program ends as its caller wants.
 
   Args:
     farewell: What to say when the process ends on the spot.
   """
-  interrupts = Interrupts(farewell)
-  previous = {number: signal.signal(number, interrupts._handle) for number in _SIGNALS}
+  interrupts, previous = Interrupts(farewell), {}
+  if threading.current_thread() is threading.main_thread():
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, interrupts._handle) for number in heard}
   try:
     yield interrupts
   finally:

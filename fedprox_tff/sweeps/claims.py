@@ -5,22 +5,26 @@
 
 Claiming a cell is creating the file of its next generation with O_EXCL, which one process alone can. No file is removed
 or taken from its owner before the cell is done, so there is no moment at which two takers of a dead owner's cell could
-both succeed: whoever judged generation g to be dead can only try to create g + 1, once.
+both succeed: whoever judged generation g to be dead can only try to create g + 1, once. Whatever else is in such a file
+is an owner's that has not written it yet.
 
 An owner shows that it lives by touching its file. It is dead if its process is gone, which processes on its own node
 see at once, or if its file was not touched for a minute, which is what others see. All times are those of the disk's
 clock, so that machines need not agree about the time.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+import re
 import tempfile
 import threading
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from fedprox_tff.machine import files
+from fedprox_tff.machine.patience import patiently
 from fedprox_tff.machine.processes import node, start_of
 
 HEARTBEAT_SECONDS = 5.0
@@ -28,6 +32,9 @@ STALE_SECONDS = 60.0
 ATTEMPTS = 2  # of a cell, by one sweep, if the processes that ran it died
 
 State = Literal['running', 'released', 'failed']
+
+_NAME = re.compile(r'(.+)\.([0-9]{1,9})', re.ASCII | re.DOTALL)  # of a claim's file: the cell and the generation
+_KINDS = {'state': str, 'node': str, 'pid': int, 'started': int, 'attempt': int, 'reason': str}  # of what it says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +80,8 @@ class Claims:
     """Returns the newest record of each cell that has one."""
     newest: dict[str, int] = {}
     for name in os.listdir(self.folder) if self.folder.exists() else ():
-      cell, _, generation = name.rpartition('.')
-      if cell and generation.isdigit():
-        newest[cell] = max(newest.get(cell, 0), int(generation))
+      if match := _NAME.fullmatch(name):
+        newest[match[1]] = max(newest.get(match[1], 0), int(match[2]))
     records = {cell: self._read(cell, generation) for cell, generation in newest.items()}
     return {cell: record for cell, record in records.items() if record}
 
@@ -132,15 +138,15 @@ class Claims:
 
   def _read(self, cell: str, generation: int) -> Record | None:
     """Returns a record; None if the cell was done just now, and one of nobody's if its owner has not written it yet."""
+    path = self.path(cell, generation)
     try:
-      with self.path(cell, generation).open() as stream:  # opened, since NFS may answer a mere stat from its cache
-        modified = os.fstat(stream.fileno()).st_mtime
-        try:
-          values = json.loads(stream.read())
-        except ValueError:
-          values = {}
-    except FileNotFoundError:
-      return None
+      with path.open('rb') as stream:  # opened, since NFS may answer a mere stat from its cache
+        modified, values = os.fstat(stream.fileno()).st_mtime, _values(stream.read())
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+      try:
+        modified, values = path.lstat().st_mtime, {}  # a folder, a link to nowhere: nobody's
+      except FileNotFoundError:
+        return None
     return Record(generation=generation, modified=modified, **values)
 
   def _now(self) -> float:
@@ -165,7 +171,8 @@ class Claim:
     """The cell is done: nobody needs its claims any more."""
     self._stop()
     for generation in range(self._record.generation + 1):
-      self._claims.path(self._cell, generation).unlink(missing_ok=True)
+      with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way: the cell is done
+        self._claims.path(self._cell, generation).unlink(missing_ok=True)
 
   def release(self) -> None:
     """The cell is left as it is; anybody may go on with it."""
@@ -177,7 +184,8 @@ class Claim:
 
   def _leave(self, state: State, reason: str) -> None:
     self._stop()
-    files.write_text(self._path, to_json(dataclasses.replace(self._record, state=state, reason=reason)))
+    text = to_json(dataclasses.replace(self._record, state=state, reason=reason))
+    patiently(lambda: files.write_text(self._path, text))
 
   def _stop(self) -> None:
     self._end.set()
@@ -187,11 +195,24 @@ class Claim:
     while not self._end.wait(self._heartbeat):
       try:
         os.utime(self._path)
+        self.is_lost |= self._claims.path(self._cell, self._record.generation + 1).exists()
       except FileNotFoundError:
         self.is_lost = True
       except OSError:
         continue  # the disk is away for a while
-      self.is_lost |= self._claims.path(self._cell, self._record.generation + 1).exists()
+
+
+def _values(content: bytes) -> dict[str, Any]:
+  """Returns what a claim's file says; nothing if that is not what an owner writes, or has written to its end."""
+  try:
+    values = json.loads(content)
+  except (ValueError, RecursionError):
+    return {}
+  if not isinstance(values, dict):
+    return {}
+  known = {name: values[name] for name in _KINDS if name in values}  # a later version may say more
+  fits = all(type(value) is _KINDS[name] for name, value in known.items())
+  return known if fits and known.get('state', 'running') in get_args(State) else {}
 
 
 def to_json(record: Record) -> str:

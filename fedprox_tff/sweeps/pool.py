@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine import files
-from fedprox_tff.machine.processes import node
+from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.machine.resources import GIB
 from fedprox_tff.sweeps.claims import Claims, Record
 
 _PROCESS_BYTES = 1.5 * GIB  # of one process with TensorFlow, TFF and MNIST after some dozens of cells
 _SYSTEM_BYTES = 1.0 * GIB
+_SESSION = 'session.json'
 _BARREN = 3  # processes that ended without having claimed a cell, one after another: another one would, too
 
 
@@ -43,7 +44,8 @@ class Pool:
   def __init__(self, folder: pathlib.Path, configs: Sequence[Config], *, jobs: int, claims: Claims):
     self._folder = folder / f'{time.strftime("%Y%m%d-%H%M%S")}-{socket.gethostname()}-{os.getpid()}'
     self._folder.mkdir(parents=True)
-    self._session = self._folder / 'session.json'
+    _tidy_up_after_dead_sweeps(folder)
+    self._session = self._folder / _SESSION
     self._claims = claims
     self.offer(configs)
     self._jobs, self._started, self._barren = jobs, 0, 0
@@ -52,7 +54,8 @@ class Pool:
   def offer(self, configs: Sequence[Config]) -> None:
     """Tells the processes, those at work too, what there is to do."""
     session = {
-      **{'pid': os.getpid(), 'command': sys.orig_argv, 'claims': str(self._claims.folder), 'since': self._claims.since},
+      **{'node': node(), 'pid': os.getpid(), 'started': start_of(os.getpid())},
+      **{'command': sys.orig_argv, 'claims': str(self._claims.folder), 'since': self._claims.since},
       'cells': [config.record() for config in configs],
     }
     files.write_text(self._session, json.dumps(session))
@@ -93,13 +96,7 @@ class Pool:
 
   def close(self) -> None:
     """Removes the session; what its processes said outside of cells stays if they said something."""
-    self._session.unlink(missing_ok=True)
-    for path in self._folder.glob('*.log'):
-      if not path.stat().st_size:
-        path.unlink()
-    with contextlib.suppress(OSError):
-      self._folder.rmdir()
-      self._folder.parent.rmdir()
+    _tidy_up(self._folder)
 
   def _start(self) -> None:
     self._started += 1
@@ -118,3 +115,22 @@ class Pool:
   def _last_words(self, number: int) -> str:
     lines = self._log(number).read_text(errors='replace').strip().splitlines() or ['nothing']
     return f'{lines[-1]} ({self._log(number)})'
+
+
+def _tidy_up(folder: pathlib.Path) -> None:
+  """Removes a session, but for what its processes said."""
+  for path in folder.glob('*'):
+    if path.suffix != '.log' or not path.stat().st_size:
+      path.unlink(missing_ok=True)
+  with contextlib.suppress(OSError):
+    folder.rmdir()
+    folder.parent.rmdir()
+
+
+def _tidy_up_after_dead_sweeps(sessions: pathlib.Path) -> None:
+  """Removes the sessions of this machine's sweeps that were killed; their processes end when they find them gone."""
+  for path in sessions.glob(f'*/{_SESSION}'):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+      session = json.loads(path.read_text())
+      if session['node'] == node() and start_of(session['pid']) != session['started']:
+        _tidy_up(path.parent)

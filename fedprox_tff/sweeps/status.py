@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.sweeps.claims import Claims, Record
-from fedprox_tff.training import data
-from fedprox_tff.training.run_folder import is_done, results_folder, rounds_done
+from fedprox_tff.training import data, run_folder
+from fedprox_tff.training.run_folder import results_folder, rounds_done
 
 
 class Status(NamedTuple):
@@ -40,9 +40,10 @@ def look(configs: Iterable[Config], claims: Claims, records: Mapping[str, Record
   statuses = []
   for config in configs:
     record = records.get(config.name)
-    if config not in done and claims.is_held(record):  # with its last row perhaps, but not saved yet
+    # With its last row perhaps, but not saved yet.
+    if config not in done and (claims.is_held(record) or is_locked(config)):
       statuses.append(Status(config, 'running', min(rounds_done(config), config.rounds)))
-    elif config in done or is_done(config):
+    elif config in done or seems_done(config):
       done.add(config)
       statuses.append(Status(config, 'done', config.rounds))
     elif claims.has_failed(record):
@@ -50,6 +51,22 @@ def look(configs: Iterable[Config], claims: Claims, records: Mapping[str, Record
     else:
       statuses.append(Status(config, 'to do', rounds_done(config)))
   return statuses
+
+
+def is_locked(config: Config) -> bool:
+  """Returns whether a process has the lock of a cell: an owner that was taken for dead, or a run by hand."""
+  try:
+    return run_folder.is_locked(config)
+  except OSError:  # whoever works on the cell says what is wrong with it
+    return False
+
+
+def seems_done(config: Config) -> bool:
+  """Returns whether a cell is done; one that cannot be read is not, so that somebody tries it and says why."""
+  try:
+    return run_folder.is_done(config)
+  except OSError:
+    return False
 
 
 def group(config: Config) -> tuple[Any, ...]:

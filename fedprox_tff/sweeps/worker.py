@@ -19,9 +19,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.core.errors import LockedError, RunFailedError, UserError, line_of
 from fedprox_tff.machine import scratch
 from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
+from fedprox_tff.machine.patience import patiently
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claim, Claims
 from fedprox_tff.training import run_folder
@@ -35,7 +36,7 @@ class Stop:
 
   def __init__(self):
     self.is_requested = False
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
       signal.signal(number, self._request)
 
   def _request(self, *_) -> None:
@@ -62,8 +63,9 @@ def main(argv: Sequence[str]) -> int:
   claims = Claims(pathlib.Path(begun['claims']), since=begun['since'])
   with scratch.own(), Session() as session:
     code, recent = DONE, None
+    done: set[Config] = set()  # cells that are known to be
     while code == DONE and not stop.is_requested:
-      taken = _take(_cells(path), claims, recent)
+      taken = patiently(lambda recent=recent: _take(_cells(path), claims, recent, done))
       if taken is None:
         return DONE
       recent, claim = taken
@@ -79,16 +81,23 @@ def _cells(path: pathlib.Path) -> list[Config]:
     return []
 
 
-def _take(configs: Sequence[Config], claims: Claims, recent: Config | None) -> tuple[Config, Claim] | None:
+def _take(
+  configs: Sequence[Config], claims: Claims, recent: Config | None, done: set[Config]
+) -> tuple[Config, Claim] | None:
   """Claims a free cell: one of the group of the last if there is one, else of a group that nobody works on."""
   records = claims.records()
   held = {name for name, record in records.items() if claims.is_held(record)}
   busy = {status.group(config) for config in configs if config.name in held}
   mine = recent and status.group(recent)
-  free = [c for c in configs if c.name not in held and not claims.has_failed(records.get(c.name))]
+  free = [c for c in configs if not (c in done or c.name in held or claims.has_failed(records.get(c.name)))]
   for config in sorted(free, key=lambda c: (status.group(c) != mine, status.group(c) in busy)):  # stable
-    claim = None if run_folder.is_done(config) else claims.acquire(config.name)
-    if claim and not run_folder.is_done(config):  # it may have been finished since
+    if status.is_locked(config):  # by an owner that was suspended, or by a run without a claim
+      continue
+    if status.seems_done(config):
+      done.add(config)
+      continue
+    claim = claims.acquire(config.name)
+    if claim and not status.seems_done(config):  # it may have been finished since
       return config, claim
     if claim:
       claim.finish()
@@ -102,7 +111,7 @@ def _run(config: Config, claim: Claim, session: Any, stop: Stop) -> int:
       log.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")}: process {os.getpid()} on {socket.gethostname()}\n')
       return _run_logged(config, claim, session, stop, log)
   except OSError as error:  # no log can be written
-    claim.fail(_line(error))
+    claim.fail(line_of(error))
     return FAILED
 
 
@@ -115,15 +124,19 @@ def _run_logged(config: Config, claim: Claim, session: Any, stop: Stop, log: Tex
     with session.open(config) as run, Progress(config.rounds, log, after_round=check) as progress:
       run.train(progress)
   except _InterruptedCellError:
-    if run_folder.is_done(config):  # that was its last round
+    if status.seems_done(config):  # that was its last round
       claim.finish()
       return DONE
     log.write('left to another process\n' if claim.is_lost else 'interrupted; the same sweep goes on here\n')
     claim.release()
     return DONE
-  except (UserError, RunFailedError) as error:
-    log.write(f'error: {error}\n')
-    claim.fail(' '.join(str(error).split()))
+  except LockedError:
+    log.write('left to the process that has its lock\n')
+    claim.release()
+    return DONE
+  except (UserError, RunFailedError, OSError) as error:
+    log.write(f'error: {line_of(error)}\n')
+    claim.fail(line_of(error))
     return DONE if isinstance(error, UserError) else FAILED
   except Exception as error:
     log.write(traceback.format_exc())

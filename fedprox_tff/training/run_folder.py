@@ -14,17 +14,18 @@ Nothing here needs TensorFlow; `tensorboard` and `checkpoints` do.
 """
 
 import contextlib
-import fcntl
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.core.errors import DamagedError, UserError
+from fedprox_tff.core.errors import DamagedError, LockedError, UserError
 from fedprox_tff.datasets.base import FederatedDataset
-from fedprox_tff.machine import files
+from fedprox_tff.machine import files, locks
 from fedprox_tff.training import checkpoint_file, config_file, metrics_file
 from fedprox_tff.training.metrics_file import MetricsFile
+
+_LOCK = '.lock'  # the file whose lock the process at work holds
 
 
 class RunFolder:
@@ -62,13 +63,13 @@ def open_run(config: Config, dataset: FederatedDataset) -> Iterator[RunFolder]:
   """Opens the folder of `config`, a new one or one that the same config has begun on the same data.
 
   Raises:
-    UserError: If the folder holds a run of another config or other data, or another process works in it.
+    UserError: If the folder holds a run of another config or other data.
+    LockedError: If another process works in it.
   """
   path = folder(config)
   files.make_folder(path)
-  with _lock(path):
+  with _lock(path) as notes:
     files.remove_unfinished(path)
-    notes: list[str] = []
     record = _record(path, config, dataset, notes)
     yield RunFolder(path, config, record, notes)
 
@@ -93,6 +94,15 @@ def rounds_done(config: Config) -> int:
   return metrics_file.last_round(folder(config))
 
 
+def is_locked(config: Config) -> bool:
+  """Returns whether a process works on a run right now.
+
+  Raises:
+    OSError: If that cannot be found out.
+  """
+  return locks.is_held(folder(config) / _LOCK)
+
+
 def is_done(config: Config) -> bool:
   """Returns whether the folder holds all rounds of this very config: whole rows, and those that its checkpoint has.
 
@@ -111,15 +121,16 @@ def is_done(config: Config) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-  with (path / '.lock').open('w') as file:
+def _lock(path: pathlib.Path) -> Iterator[list[str]]:
+  """Holds the lock of a folder, and yields what is to be said of it."""
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-      raise UserError(
-        f'{path}: another process is working on this run; wait for it, or choose another --name.'
-      ) from None
-    yield
+      has_locks = stack.enter_context(locks.held(path / _LOCK))
+    except LockedError:
+      message = f'{path}: another process is working on this run; wait for it, or choose another --name.'
+      raise LockedError(message) from None
+    note = f'note: {path} is on a file system without locks: let only one process at a time work on it.'
+    yield [] if has_locks else [note]
 
 
 def _record(path: pathlib.Path, config: Config, dataset: FederatedDataset, notes: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions():
   assert result.stderr == '\nstopping after this round; again to stop at once\n'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(('begin', 'times'), [('', 1), ('interrupts.begin_training()', 2)])
 def test_before_training_and_the_second_time_it_ends_at_once(number, begin, times):
   code = (
@@ -64,3 +65,28 @@ def test_handlers_are_put_back():
     with pytest.raises(KeyboardInterrupt):
       interrupts.check()
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_ignored_stays_ignored():
+  """As SIGHUP is under nohup, and SIGINT in the background of a shell without job control."""
+  code = (
+    'import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom fedprox_tff.machine import signals\n'
+    'with signals.handled("goodbye") as interrupts:\n  os.kill(os.getpid(), signal.SIGHUP)\n  print("still here")'
+  )
+  result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+  assert (result.stdout, result.stderr) == ('still here\n', '')
+
+
+def test_another_thread_has_no_handlers_and_needs_none():
+  before, seen = signal.getsignal(signal.SIGTERM), []
+
+  def run():
+    with signals.handled('') as interrupts:
+      interrupts.begin_training()
+      interrupts.check()
+      seen.append(signal.getsignal(signal.SIGTERM))
+
+  thread = threading.Thread(target=run)
+  thread.start()
+  thread.join()
+  assert seen == [before]

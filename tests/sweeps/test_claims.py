@@ -167,3 +167,61 @@ def test_a_cell_whose_processes_die_fails_after_two_attempts_of_one_sweep(tmp_pa
   assert claims.has_failed(claims.records()['cell'])
   assert 'died 2 times' in claims.records()['cell'].reason
   assert Claims(tmp_path, since=time.time() + 10).acquire('cell')  # a new sweep counts anew
+
+
+ODD = {
+  'empty': b'',
+  'half': b'{"state": "runn',
+  'no UTF-8': b'\xff\xfe\xfd',
+  'NUL': bytes(40),
+  'a list': b'[1, 2]',
+  'null': b'null',
+  'nested': b'[' * 100_000,
+  'other keys': b'{"owner": "me"}',
+  'another state': b'{"state": "resting", "node": "a", "pid": 1, "started": 1, "attempt": 1, "reason": ""}',
+  'a state that is a list': b'{"state": ["running"], "node": "a", "pid": 1, "started": 1, "attempt": 1, "reason": ""}',
+  'text for a number': b'{"state": "running", "node": "a", "pid": "1", "started": 1, "attempt": 1, "reason": ""}',
+  'truth for a number': b'{"state": "running", "node": "a", "pid": true, "started": 1, "attempt": 1, "reason": ""}',
+  'a number for text': b'{"state": "failed", "node": 7, "pid": 1, "started": 1, "attempt": 1, "reason": ""}',
+}
+
+
+def put_odd(path, kind):
+  if kind == 'a folder':
+    path.mkdir()
+  elif kind == 'a link to nowhere':
+    path.symlink_to('nowhere')
+  else:
+    path.write_bytes(ODD[kind])
+
+
+@pytest.mark.parametrize('kind', [*ODD, 'a folder', 'a link to nowhere'])
+def test_an_odd_file_is_that_of_an_owner_that_has_not_written_it_yet(tmp_path, kind):
+  """It is held until it is old; then the next generation is taken, and nobody stumbles over it."""
+  claims = Claims(tmp_path)
+  put_odd(claims.path('cell', 3), kind)
+  record = claims.records()['cell']
+  assert (record.generation, record.state, record.node) == (3, 'running', '')
+  assert claims.is_held(record)
+  assert claims.acquire('cell') is None
+  later = Claims(tmp_path, stale=0.0)
+  claim = later.acquire('cell')
+  assert later.records()['cell'].generation == 4
+  claim.finish()
+  assert not claims.path('cell', 4).exists()
+
+
+def test_what_a_later_version_says_besides_is_passed_over(tmp_path):
+  claims = Claims(tmp_path)
+  path = write(claims)
+  path.write_text(path.read_text().replace('{', '{"mood": "good", ', 1))
+  assert claims.records()['cell'].node == ELSEWHERE
+
+
+@pytest.mark.parametrize(
+  'name', ['cell.\u0663', 'cell.x', 'cell.-1', '.1', 'cell', f'cell.{"9" * 5000}'[:250], 'cell.1.tmp']
+)
+def test_files_of_other_names_are_no_claims(tmp_path, name):
+  (tmp_path / name).write_text('')
+  assert Claims(tmp_path).records() == {}
+  assert Claims(tmp_path).acquire('cell')
