@@ -18,9 +18,11 @@ from fedprox_tff.datasets.statistics import describe as describe_federation
 from fedprox_tff.machine import scratch, signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.training import columns, data, outcome
+from fedprox_tff.training.fitting import fitted_model
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import results_folder
 
+DEFAULT_DATASET = FLAGS['dataset'].parameter.default
 _FLAGS = [flag.parameter for flag in FLAGS.values()]
 
 
@@ -42,6 +44,9 @@ def main(argv: Sequence[str]) -> int:
   except KeyboardInterrupt:
     say(farewell, stream=sys.stderr)
     return INTERRUPTED
+  except MemoryError:
+    say('error: there is not enough memory for this run.', stream=sys.stderr)
+    return FAILED
   finally:
     _let_go_of_tffs_default_context()
 
@@ -69,6 +74,7 @@ def _let_go_of_tffs_default_context() -> None:
 def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
   config, dataset = data.load_or_fall_back(given, say)
+  fitted_model(config, dataset)
   try:
     results_folder(config).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -85,10 +91,11 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
     with Progress(config.rounds, after_round=interrupts.check) as progress:
       interrupts.begin_training()
       run.train(progress)
-    return _summarize(run.folder.path, run.folder.metrics.rows(), config)
+    fell_back = given.get('dataset', DEFAULT_DATASET) != config.dataset.name
+    return _summarize(run.folder.path, run.folder.metrics.rows(), config, fell_back=fell_back)
 
 
-def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config) -> int:
+def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Config, *, fell_back: bool) -> int:
   """Says what the run has come to, and returns its exit code."""
   tested = [row for row in rows if not math.isnan(row[columns.TEST_ACCURACY.name])]
   if tested:
@@ -96,7 +103,7 @@ def _summarize(path: pathlib.Path, rows: Sequence[dict[str, float]], config: Con
     say(f'test accuracy: best {_accuracy_of(best)}, last {_accuracy_of(last)}')
   else:
     say('test accuracy: none, since the federation has no test examples')
-  if config.dataset.name == config.fallback_dataset:
+  if fell_back:
     say(f'*** on {config.dataset.name}, the fallback data set ***')
   say(f'in {path}: metrics.csv, config.json, tensorboard/, checkpoints/')
   say(f'to plot it: {_python()} analysis/plot.py {shlex.quote(str(path))}')

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command lines of flags, read by absl: --rounds=3, --rounds 3, --dry_run, --nodry_run."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import flags as absl_flags
@@ -28,6 +29,7 @@ def parse(arguments: Sequence[str], flags: Iterable[Parameter]) -> tuple[dict[st
   for word in arguments:
     if word.startswith('-') and word.lstrip('-').partition('=')[0] in _OF_ABSL:
       raise UserError(f'{word.partition("=")[0]} is not a flag; see --help.')
+  flags = list(flags)
   values = absl_flags.FlagValues()
   values.set_gnu_getopt()  # flags may stand behind other words
   for flag in flags:
@@ -36,8 +38,18 @@ def parse(arguments: Sequence[str], flags: Iterable[Parameter]) -> tuple[dict[st
   try:
     _, *words = values(['', *arguments])
   except absl_flags.Error as error:
-    raise UserError(f'{str(error).splitlines()[0]} See --help.') from None
+    raise UserError(_in_our_words(str(error).splitlines()[0], {flag.name: flag for flag in flags})) from None
   return {name: values[name].value for name in values if values[name].present}, words
+
+
+def _in_our_words(said: str, flags: Mapping[str, Parameter]) -> str:
+  """Returns what absl said of a command line as every other flag's value is refused."""
+  if match := re.match(r"flag --(\w+)=(.*): \('Non-boolean", said):
+    return f'--{match[1]}={match[2]}: true or false is needed.'
+  match = re.match(r'Missing value for flag -*(\w+)', said)
+  if match and match[1] in flags:
+    return f'--{match[1]}: a value is needed, {flags[match[1]].allowed()}: --{match[1]}=...'
+  return f'{said} See --help.'
 
 
 def asks_for_help(arguments: Sequence[str], flags: Iterable[Parameter]) -> bool:

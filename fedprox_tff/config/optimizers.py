@@ -118,7 +118,8 @@ def parse(flag: str, text: str) -> Choice:
   if not isinstance(text, str) or (name := text.partition(':')[0]) not in OPTIMIZERS:
     raise refuse(f'one of {", ".join(OPTIMIZERS)}')
   known, given = parameters(OPTIMIZERS[name]), {}
-  for setting in filter(None, text.partition(':')[2].split(',')):
+  _, colon, settings = text.partition(':')
+  for setting in settings.split(',') if colon else ():
     key, _, value = setting.partition('=')
     if key not in known:
       raise refuse(f'{name} or {name}:key=value,... with keys from {", ".join(known)}')

@@ -67,4 +67,4 @@ def _argument_texts(factory: Factory) -> dict[str, str]:
   _, _, arguments = (inspect.getdoc(factory) or '').partition('Args:\n')
   entries = re.findall(r'^ {2}(\w+): (.*(?:\n {4}.*)*)', arguments, re.MULTILINE)
   texts = {name: ' '.join(text.split()) for name, text in entries}
-  return {name: re.split(r'(?<=[^.])[.;:] |\.$', text)[0] for name, text in texts.items()}
+  return {name: re.split(r'(?<=[^.])(?<!i\.e)(?<!e\.g)[.;:] |\.$', text)[0] for name, text in texts.items()}

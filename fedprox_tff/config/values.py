@@ -2,6 +2,7 @@
 """One value: what it may be, and from text to its type, or one line that says what is allowed."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,15 @@ from fedprox_tff.core.choices import Factory
 from fedprox_tff.core.errors import UserError
 
 _KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}
+
+# Python takes digits of any script, spaces around them and underscores in them, which are more often a slip.
+_NUMBERS = {int: r'-?[0-9]{1,4000}', float: r'-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'}
+_CONTROL = re.compile(r'[\x00-\x1f\x7f]')
+
+_MOST_SHOWN = 200  # characters of a value in a message
+
+# All computing is in float32, where smaller numbers are 0 to XLA and larger ones infinite.
+_SMALLEST, _LARGEST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 
 
 class Parameter(NamedTuple):
@@ -48,14 +58,19 @@ class Parameter(NamedTuple):
       parsed = _convert(self.kind, value)
       self._check(parsed)
     except (ValueError, OverflowError):
-      raise UserError(f'--{self.name}={value}: {self.allowed()} is needed.') from None
+      raise UserError(f'--{self.name}={_shown(value)}: {self.allowed()} is needed.') from None
+    if isinstance(parsed, float) and parsed and not _SMALLEST <= abs(parsed) <= _LARGEST:
+      raise UserError(
+        f'--{self.name}={_shown(value)}: in float32, which runs compute in, this is '
+        f'{"0" if abs(parsed) < 1 else "infinite"}; 0 or a number from 1.2e-38 to 3.4e38 is needed.'
+      )
     return parsed
 
   def allowed(self) -> str:
     """Returns what the value may be, such as "a whole number of at least 1"."""
     if self.choices or (self.table and self.kind is str):
       return 'one of ' + ', '.join(str(choice) for choice in self.choices or self.table if choice != '')
-    text = _KINDS[self.kind]
+    text = 'text of at least one character, and of no control characters,' if self.kind is str else _KINDS[self.kind]
     if self.high is not None:
       text = f'{text} from {self.low} to {self.high}'
     elif self.low is not None:
@@ -66,6 +81,7 @@ class Parameter(NamedTuple):
   def _check(self, value: Any) -> None:
     wrong = (
       (self.table is not None and self.kind is str)
+      or (value == '' and not self.choices)
       or (self.choices and value not in self.choices)
       or (isinstance(value, float) and not math.isfinite(value))
       or (self.low is not None and value < self.low)
@@ -81,6 +97,14 @@ def _convert(kind: type, value: Any) -> Any:
     exact = isinstance(value, kind)
   else:
     exact = not isinstance(value, bool) and not (kind is int and isinstance(value, float))
-  if not exact:
+  if not exact or (kind in _NUMBERS and isinstance(value, str) and not re.fullmatch(_NUMBERS[kind], value)):
     raise ValueError(value)
-  return kind(value)
+  if kind is str and _CONTROL.search(value):
+    raise ValueError(value)
+  return kind(value) + 0.0 if kind is float else kind(value)  # -0.0 is 0.0, and one name
+
+
+def _shown(value: Any) -> str:
+  """Returns a value as it is said in one line."""
+  text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], str(value))
+  return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}...'

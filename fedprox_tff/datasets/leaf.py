@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
 
 KEYS = ('users', 'num_samples', 'user_data')
+LARGEST_LABEL = 99_999  # a model has weights for each class up to the largest: a larger label is a mistake
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
 
 
 def leaf(*, data_dir: str | None = None) -> base.DataSet:
@@ -80,7 +83,9 @@ def _read(path: str) -> Iterator[tuple[str, base.Examples]]:
   """Yields the users of one file with their examples, x of shape [0] where there are none."""
   try:
     with open(path, 'rb') as file:
-      content = json.load(file)
+      content = json.load(file, object_pairs_hook=_object)
+  except RecursionError:
+    raise DataError(f'{path} cannot be read as JSON: it is nested too deeply.') from None
   except (OSError, ValueError) as error:
     raise DataError(f'{path} cannot be read as JSON: {error}.') from error
   missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
@@ -89,16 +94,24 @@ def _read(path: str) -> Iterator[tuple[str, base.Examples]]:
   lists = isinstance(users, list) and isinstance(counts, list) and len(users) == len(counts)
   _require(lists, f'{path}: users and num_samples are not two lists of the same length.')
   _require(isinstance(user_data, dict), f'{path}: user_data is not an object.')
+  listed = {str(user) for user in users}
+  _require(len(listed) == len(users), f'{path}: users has a user twice.')
   for user, count in zip(users, counts, strict=True):
     where = f'{path}: user {user!r}'
+    _require(type(count) is int, f'{where}: num_samples says {count!r}, where a whole number is needed.')
     entry = user_data.get(str(user))
     _require(isinstance(entry, dict) and {'x', 'y'} <= entry.keys(), f'{where} has no x and y in user_data.')
     x, y = _numbers(entry['x'], f'{where}: x'), _numbers(entry['y'], f'{where}: y')
+    _require(y.ndim == 1, f'{where}: y has lists for labels, such as one-hot ones; whole numbers are needed.')
     _require(len(x) == len(y) == count, f'{where} has {len(x)} x and {len(y)} y, but num_samples says {count}.')
     _require(x.ndim > 1 or not count, f'{where}: x has bare numbers for examples, not lists of them.')
-    whole = y.ndim == 1 and np.all((y >= 0) & (y < 2**31) & (y == np.floor(y)))
-    _require(whole, f'{where}: y are not all whole numbers from 0.')
+    _require(x.size or not count, f'{where}: x has no features.')
+    _require(np.all((y >= 0) & (y == np.floor(y))), f'{where}: y are not all whole numbers from 0.')
+    largest = y.max(initial=0)
+    _require(largest <= LARGEST_LABEL, f'{where}: y has the label {largest:.0f}; at most {LARGEST_LABEL} is allowed.')
     yield str(user), base.Examples(x.astype(np.float32), y.astype(np.int32))
+  others = [user for user in user_data if user not in listed]
+  _require(not others, f'{path}: user {others[0] if others else ""!r} is in user_data and not in users.')
 
 
 def _numbers(values, what: str) -> np.ndarray:
@@ -106,9 +119,21 @@ def _numbers(values, what: str) -> np.ndarray:
     array = np.asarray(values)
   except ValueError:  # lists of unequal lengths
     array = np.empty(1, object)
+  _require(array.dtype.kind not in 'US', f'{what} is text; numbers are needed, such as the places in a vocabulary.')
   numeric = array.ndim > 0 and array.dtype.kind in 'iuf' and np.isfinite(array).all()
   _require(numeric, f'{what} has lists of unequal lengths, or something other than finite numbers.')
+  fits = np.abs(array).max(initial=0) <= _LARGEST_NUMBER
+  _require(fits, f'{what} has a number beyond {_LARGEST_NUMBER:.2g}, which is infinite in float32.')
   return array
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """Makes a JSON object; of a key that is there twice, Python would take the later value without a word."""
+  made = dict(pairs)
+  if len(made) < len(pairs):
+    keys = [key for key, _ in pairs]
+    raise ValueError(f'an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice')
+  return made
 
 
 def _require(holds, message: str):

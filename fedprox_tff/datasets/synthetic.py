@@ -75,6 +75,9 @@ def synthetic(
     synthetic_beta: How much the clients' data differ, beta of Synthetic(alpha, beta): the deviation of B_k.
     synthetic_iid: Whether to generate the IID variant, which has neither u_k nor B_k.
   """
+  missing = ''
+  if synthetic_iid and (synthetic_alpha, synthetic_beta) != (1.0, 1.0):
+    missing = '--synthetic_iid: the IID variant has neither --synthetic_alpha nor --synthetic_beta.'
   variant = '-IID' if synthetic_iid else f'({synthetic_alpha:g}, {synthetic_beta:g})'
 
   def load(partition: None = None) -> base.FederatedDataset:
@@ -105,7 +108,7 @@ def synthetic(
     )
 
   # The learning rate is the paper's (appendix C.2).
-  return base.DataSet('synthetic', f'Synthetic{variant}', 0.01, load, num_clients=num_clients)
+  return base.DataSet('synthetic', f'Synthetic{variant}', 0.01, load, num_clients=num_clients, missing=missing)
 
 
 def _draw_law(rng: np.random.Generator, alpha: float, beta: float) -> _Law:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a program says to its user, and its exit codes."""
 
+import contextlib
 import os
 import sys
 from typing import TextIO
@@ -9,10 +10,27 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130  # 130 is what shells have f
 
 
 def say(text: str = '', *, stream: TextIO | None = None, end: str = '\n') -> None:
-  """Writes text at once. A reader that goes away, as `| head` does, must not end a run: what follows is for nobody."""
+  """Writes text at once, as far as that is possible: nothing that is said may end a run.
+
+  A reader may go away, as `| head` does, a terminal may be closed, a disk may be full, or nobody may listen at all.
+  Then what follows is for nobody. A letter that the stream has no code for is written as an escape.
+  """
   stream = stream or sys.stdout
+  if stream is None:  # as with `>&-`
+    return
   try:
-    stream.write(text + end)
+    stream.write(_writable(text + end, stream))
     stream.flush()
-  except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+  except OSError:
+    with contextlib.suppress(OSError, ValueError):
+      os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+  """Returns whether somebody looks on."""
+  return stream is not None and stream.isatty()
+
+
+def _writable(text: str, stream: TextIO) -> str:
+  encoding = getattr(stream, 'encoding', None) or 'utf-8'
+  return text.encode(encoding, 'backslashreplace').decode(encoding)

@@ -70,5 +70,5 @@ def handled(farewell: str) -> Iterator[Interrupts]:
 
 def _write(text: str) -> None:
   """Writes past Python's buffers, which a handler may find half-way through another write."""
-  with contextlib.suppress(OSError):
+  with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
     os.write(sys.stderr.fileno(), text.encode())

@@ -164,6 +164,8 @@ def _candidates(where: str, lists: Any) -> tuple[str, list[Any]]:
   if flag in _OF_A_SEARCH:
     raise UserError(f'{where} {flag}: it cannot be searched for; [search] has it once, for all curves.')
   check_list(where, flag, values)
+  if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    raise UserError(f'{where} {flag}: numbers are needed, for a search ranks its values by size.')
   if len(set(values)) < max(2, len(values)):
     raise UserError(f'{where} {flag}: at least two values are needed, all of them different.')
   return flag, values

@@ -15,8 +15,10 @@
 A cell is a `Config`. Everything in a file is checked before a sweep's first run.
 """
 
+import contextlib
 import dataclasses
 import itertools
+import math
 import pathlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +35,7 @@ from fedprox_tff.sweeps.search import Trial
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'experiments' / 'grids'
 
+_MOST_CELLS = 20_000  # a sweep looks at each of them twice a second
 _NAME_BYTES = 240  # of 255 that a folder's name may have; claims append to it
 
 
@@ -82,8 +85,9 @@ def find(text: str) -> pathlib.Path:
     UserError: If there is none.
   """
   for path in (pathlib.Path(text), FOLDER / f'{text}.toml', FOLDER / text):
-    if path.is_file():
-      return path
+    with contextlib.suppress(ValueError, OSError):  # a NUL in it, or too long a name
+      if path.is_file():
+        return path
   names = ', '.join(sorted(path.stem for path in FOLDER.glob('*.toml')))
   others = f'or one of {names}' if names else 'since those that have a name are in a clone of the source only'
   raise UserError(f'{text}: no such grid; a TOML file is needed, {others}.')
@@ -108,6 +112,8 @@ def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid
     if figure:
       panels, curves = ([cell.panel for cell in grid.cells], [cell.curve for cell in grid.cells])
       figure_section.check_names(figure, lists=grid.lists, panels=panels, curves=curves)
+  except RecursionError:
+    raise UserError(f'{path}: its values are nested too deeply.') from None
   except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UserError) as error:
     raise UserError(f'{path}: {error}') from None
   return grid
@@ -120,6 +126,9 @@ def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str
   searches = grid_checks.searches(content, list(curves.items()))
   lists = content.get('grid', {})
   cells, trials = [], []
+  count = math.prod(map(len, [*lists.values(), panels, curves]))
+  if count > _MOST_CELLS:
+    raise UserError(f'{count:,} cells; a grid of at most {_MOST_CELLS:,} is needed: two grids may share a folder.')
   if searches is None:
     for (panel, of_panel), (name, of_curve) in itertools.product(panels.items(), curves.items()):
       here = {key: value[panel] if isinstance(value, dict) else value for key, value in of_curve.items()}
@@ -148,6 +157,8 @@ def _joined(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[s
 
 def _beside(path: pathlib.Path, name: str) -> pathlib.Path:
   """Returns the grid that a file names: one in the same folder, or of experiments/grids."""
+  if '\0' in name:
+    raise UserError(f'[figure] grids: {name!r} is no name of a file.')
   neighbour = path.parent / f'{name}.toml'
   found = neighbour if neighbour.is_file() else find(name)
   if 'grids' in tomllib.loads(found.read_text()).get('figure', {}):

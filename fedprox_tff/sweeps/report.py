@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TextIO
 
-from fedprox_tff.machine.console import say
+from fedprox_tff.machine.console import is_terminal, say
 from fedprox_tff.sweeps.search import Choice
 from fedprox_tff.sweeps.status import Status
 from fedprox_tff.training import metrics_file, outcome
@@ -25,7 +25,7 @@ class Report:
 
   def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
     self._stream, self._clock = stream or sys.stdout, clock
-    self._live = self._stream.isatty()
+    self._live = is_terminal(self._stream)
     self._samples: collections.deque[tuple[float, int]] = collections.deque()
     self._last_step: tuple[int, int] | None = None
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from fedprox_tff.machine.console import say
+from fedprox_tff.machine.console import is_terminal, say
 from fedprox_tff.training import columns
 
 _PLAIN_LINES = 20  # about so many over a whole run
@@ -32,7 +32,7 @@ class Progress:
     self._total = total_rounds
     self._after_round = after_round
     self._stream = stream or sys.stdout
-    self._live = self._stream.isatty()
+    self._live = is_terminal(self._stream)
     self._first: tuple[int, float] | None = None  # the first round of this process and when it ended
     self._evaluated = ''
     self._warned: collections.Counter[str] = collections.Counter()  # rounds, by what was wrong

@@ -32,8 +32,8 @@ def test_flags_and_words(line, given, words):
   ('line', 'message'),
   [
     ('--round=3', "Unknown command line flag 'round'. Did you mean: rounds ? See --help."),
-    ('a --rounds', 'Missing value for flag --rounds See --help.'),
-    ('--dry_run=perhaps', "flag --dry_run=perhaps: ('Non-boolean argument to boolean flag', 'perhaps') See --help."),
+    ('a --rounds', '--rounds: a value is needed, a whole number: --rounds=...'),
+    ('--dry_run=perhaps', '--dry_run=perhaps: true or false is needed.'),
     ('--undefok=round --round=3', '--undefok is not a flag; see --help.'),
     ('--flagfile=flags.txt', '--flagfile is not a flag; see --help.'),
   ],

@@ -126,7 +126,7 @@ def test_a_data_set_brings_its_own_defaults():
     ({'client_optimizer': 'sgd:momentum=x'}, 'sgd:momentum= and a number from 0 to 1 is needed.'),
     ({'client_optimizer': 'sgd:speed=1'}, 'sgd or sgd:key=value,... with keys from momentum is needed.'),
     ({'name': 'é' * 128}, 'a name of at most 255 bytes is needed.'),
-    ({'name': ''}, '--name=: the name of one folder is needed'),
+    ({'name': ''}, '--name=: text of at least one character'),
     ({'runtime': 'worker', 'device': 'gpu'}, "--device=gpu: TFF's worker has no GPU kernels"),
     ({'client_optimizer': 'sgd:momentum=0.9,momentum=0.8'}, 'sgd with momentum only once is needed.'),
     ({'dataset': 'leaf', 'data_dir': '/' + 'x' * 250}, 'a name of at most 255 bytes is needed.'),

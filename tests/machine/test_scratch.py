@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 from fedprox_tff.machine import scratch
+from fedprox_tff.machine.processes import start_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 HOLD = """
@@ -81,9 +82,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one
 def test_a_number_that_another_process_has_now_is_of_a_dead_one(place):
   with scratch.own() as folder:
     pass
-  of_this, _, rest = folder.name.rpartition('_')
-  name, _, started = of_this.rpartition('_')
-  earlier = place / f'{name}_{int(started) - 1}_{rest}'
+  me = f'_{os.getpid()}_{start_of(os.getpid())}_'
+  earlier = place / folder.name.replace(me, f'_{os.getpid()}_{start_of(os.getpid()) - 1}_')
   earlier.mkdir()
   with scratch.own():
     assert not earlier.exists()
