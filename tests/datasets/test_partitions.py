@@ -149,6 +149,11 @@ class TestDirichlet:
     assert np.median(sizes(clients)) == 2
     assert np.unique(np.concatenate(clients)).size == len(LABELS)
 
+  @pytest.mark.parametrize('alpha', [1e6, 1e30, 3e38])
+  def test_a_large_alpha_is_near_iid(self, alpha):
+    clients = split('dirichlet', np.repeat(np.arange(10), 180), 30, dirichlet_alpha=alpha)
+    assert 40 <= sizes(clients).min() <= sizes(clients).max() <= 80  # 60 on average
+
   @pytest.mark.parametrize('alpha', [0.0, -1.0, np.nan, np.inf])
   def test_refuses_an_alpha_that_is_no_concentration(self, alpha):
     with pytest.raises(DataError, match='--dirichlet_alpha'):
