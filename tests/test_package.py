@@ -71,7 +71,7 @@ def test_the_revision_of_an_installed_package_is_not_that_of_a_repository_around
   identity = ('-c', 'user.name=a', '-c', 'user.email=a@b')
   for command in (['init', '--quiet'], [*identity, 'commit', '--quiet', '--allow-empty', '--message=theirs']):
     subprocess.run(['git', *command], cwd=installed, check=True)
-  shown = python(installed, '-c', 'from fedprox_tff.training import run_folder; print(run_folder._revision())')
+  shown = python(installed, '-c', 'from fedprox_tff.training import config_file; print(config_file._revision())')
   assert shown.stdout == 'unknown\n'
 
 

@@ -15,6 +15,7 @@ clock, so that machines need not agree about the time.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -33,7 +34,8 @@ ATTEMPTS = 2  # of a cell, by one sweep, if the processes that ran it died
 
 State = Literal['running', 'released', 'failed']
 
-_NAME = re.compile(r'(.+)\.([0-9]{1,9})', re.ASCII | re.DOTALL)  # of a claim's file: the cell and the generation
+_NAME = re.compile(r'(.+)\.(0|[1-9][0-9]{0,5})', re.ASCII | re.DOTALL)  # of a claim's file: the cell and the generation
+_ODD = {errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO}  # no error of the disk
 _KINDS = {'state': str, 'node': str, 'pid': int, 'started': int, 'attempt': int, 'reason': str}  # of what it says
 
 
@@ -140,9 +142,12 @@ class Claims:
     """Returns a record; None if the cell was done just now, and one of nobody's if its owner has not written it yet."""
     path = self.path(cell, generation)
     try:
-      with path.open('rb') as stream:  # opened, since NFS may answer a mere stat from its cache
+      # Opened, since NFS may answer a mere stat from its cache; without waiting, in case it is a pipe.
+      with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
         modified, values = os.fstat(stream.fileno()).st_mtime, _values(stream.read())
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
+    except OSError as error:
+      if error.errno not in _ODD:
+        raise
       try:
         modified, values = path.lstat().st_mtime, {}  # a folder, a link to nowhere: nobody's
       except FileNotFoundError:

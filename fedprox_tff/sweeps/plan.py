@@ -98,4 +98,4 @@ class Plan:
 
 
 def _folder_if_done(config: Config) -> pathlib.Path | None:
-  return run_folder.folder(config) if run_folder.is_done(config) else None
+  return run_folder.folder(config) if status.seems_done(config) else None

@@ -191,11 +191,15 @@ def put_odd(path, kind):
     path.mkdir()
   elif kind == 'a link to nowhere':
     path.symlink_to('nowhere')
+  elif kind == 'a loop of links':
+    path.symlink_to(path.name)
+  elif kind == 'a pipe':
+    os.mkfifo(path)
   else:
     path.write_bytes(ODD[kind])
 
 
-@pytest.mark.parametrize('kind', [*ODD, 'a folder', 'a link to nowhere'])
+@pytest.mark.parametrize('kind', [*ODD, 'a folder', 'a link to nowhere', 'a loop of links', 'a pipe'])
 def test_an_odd_file_is_that_of_an_owner_that_has_not_written_it_yet(tmp_path, kind):
   """It is held until it is old; then the next generation is taken, and nobody stumbles over it."""
   claims = Claims(tmp_path)

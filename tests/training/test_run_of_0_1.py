@@ -70,9 +70,7 @@ def test_its_damage_is_named_and_nothing_is_touched(tmp_path, file, content):
   refused = pytest.raises(UserError, match='no checkpoint of an earlier version can be used')
   with (tmp_path / 'said').open('w') as said, Session() as session, session.open(config) as run, refused:
     run.train(Progress(config.rounds, said))
-  assert [
-    path for path in sorted(path.relative_to(folder) for path in folder.rglob('*')) if path.name != '.lock'
-  ] == before
+  assert all_of(folder) == before
 
 
 def test_what_it_had_saved_is_a_program_and_is_not_run(tmp_path):
