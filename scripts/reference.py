@@ -24,6 +24,9 @@ The defaults are the paper's setting for MNIST: 1,000 clients, K = 10 a round, E
 
 - A flag that the chosen data set, partition, model or method does not use is an error. The message says what uses it.
 - A switch is set by `--nesterov` and unset by `--nonesterov`; `--nesterov=true` works too.
+- Of a flag that is given twice, the last counts, so that a script can add flags to its own.
+- Numbers are written in plain digits, such as `3`, `0.5` or `1e-3`. All computing is in float32: a number is 0, or from
+  1.2e-38 to 3.4e38.
 - A default such as "mnist: 0.03" comes from what the run chooses.
 - `.venv/bin/python -m fedprox_tff.run --help` prints the same on the command line.
 """
