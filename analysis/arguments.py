@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command lines of figures and tables have in common: figures by name, and where their runs are."""
 
+import os
 import pathlib
 import re
 import sys
@@ -80,7 +81,7 @@ def run(
 
 def results_dir(given: Mapping[str, Any]) -> pathlib.Path:
   """Returns where a figure's runs are."""
-  return pathlib.Path(given.get('results_dir', RESULTS_DIR.default)).expanduser()
+  return pathlib.Path(os.path.expanduser(given.get('results_dir', RESULTS_DIR.default)))
 
 
 def sort(words: Sequence[str]) -> What:

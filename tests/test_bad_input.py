@@ -36,6 +36,8 @@ BAD = [
   (RUN, ['--stragglers=1.5'], '--stragglers=1.5: a number from 0 to 1'),
   (RUN, ['--measure_gamma=yes'], '--measure_gamma=yes: true or false is needed.'),
   (RUN, ['--results_dir='], '--results_dir=: text of at least one character'),
+  (RUN, ['--results_dir=~no_such_user/x'], '~ and the name of a user of this machine are needed'),
+  (RUN, ['--dataset=leaf', '--data_dir=~no_such_user/x'], 'is not a folder'),
   (RUN, ['--name='], '--name=: text of at least one character'),
   (RUN, ['--name=a\nb'], '--name=a\\nb: text'),
   (RUN, ['--data_dir='], '--data_dir=: text of at least one character'),

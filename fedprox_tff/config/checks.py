@@ -30,6 +30,11 @@ def check(config: Any) -> None:
       'round here, so that --rounds_per_evaluation=1 is needed.'
     )
   check_name(config.name)
+  try:
+    pathlib.Path(config.results_dir).expanduser()
+  except RuntimeError:
+    message = f'--results_dir={config.results_dir}: ~ and the name of a user of this machine are needed.'
+    raise UserError(message) from None
   if config.device == 'gpu' and config.runtime == 'worker':
     raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
   _check_optimizer(config, algorithm)

@@ -38,7 +38,7 @@ def leaf(*, data_dir: str | None = None) -> base.DataSet:
   if not data_dir:
     missing = '--dataset=leaf needs --data_dir, a folder that holds train/*.json and test/*.json.'
     return base.DataSet('leaf', 'LEAF', 0.01, lambda partition: _require(False, missing), missing=missing)
-  folder = pathlib.Path(data_dir).expanduser().resolve().name
+  folder = pathlib.Path(os.path.realpath(os.path.expanduser(data_dir))).name
   return base.DataSet('leaf', folder, 0.01, lambda partition: _read_folder(data_dir), folder=folder)
 
 
