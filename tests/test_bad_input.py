@@ -35,6 +35,7 @@ BAD = [
   (RUN, ['--learning_rate=1e39'], '--learning_rate=1e39: in float32'),
   (RUN, ['--stragglers=1.5'], '--stragglers=1.5: a number from 0 to 1'),
   (RUN, ['--measure_gamma=yes'], '--measure_gamma=yes: true or false is needed.'),
+  (RUN, ['--nomeasure_gamma=yes'], '--nomeasure_gamma=yes does not take an argument.'),
   (RUN, ['--results_dir='], '--results_dir=: text of at least one character'),
   (RUN, ['--results_dir=~no_such_user/x'], '~ and the name of a user of this machine are needed'),
   (RUN, ['--dataset=leaf', '--data_dir=~no_such_user/x'], 'is not a folder'),

@@ -39,6 +39,8 @@ def parse(arguments: Sequence[str], flags: Iterable[Parameter]) -> tuple[dict[st
     _, *words = values(['', *arguments])
   except absl_flags.Error as error:
     raise UserError(_in_our_words(str(error).splitlines()[0], {flag.name: flag for flag in flags})) from None
+  except ValueError as error:  # of --nodry_run=yes
+    raise UserError(f'{error}.') from None
   return {name: values[name].value for name in values if values[name].present}, words
 
 
