@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -332,6 +333,17 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(grid, tmp_path, capsys):
     f'0 of 6 cells done; 0 of 42 rounds; in {results}',
   ]
   assert not results.exists()
+
+
+def test_another_thread_than_the_main_one_runs_a_sweep(grid, tmp_path, capsys):
+  """As a notebook's helper does: Python has no signal handlers there."""
+  codes = []
+  flags = [f'--results_dir={tmp_path}', '--dry_run']
+  thread = threading.Thread(target=lambda: codes.append(sweep.main(['sweep', str(grid), *flags])))
+  thread.start()
+  thread.join()
+  assert codes == [0]
+  assert '0 of 6 cells done' in capsys.readouterr().out
 
 
 def test_the_parts_of_a_job_array_are_all_cells_once(grid, tmp_path, capsys):

@@ -130,7 +130,7 @@ def _tidy_up(folder: pathlib.Path) -> None:
 def _tidy_up_after_dead_sweeps(sessions: pathlib.Path) -> None:
   """Removes the sessions of this machine's sweeps that were killed; their processes end when they find them gone."""
   for path in sessions.glob(f'*/{_SESSION}'):
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # no sweep wrote that
       session = json.loads(path.read_text())
       if session['node'] == node() and start_of(session['pid']) != session['started']:
         _tidy_up(path.parent)
