@@ -4,6 +4,8 @@
 import json
 import os
 import pathlib
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from fedprox_tff import run, sweep
 from fedprox_tff.algorithms import ALGORITHMS
-from fedprox_tff.machine.processes import node
+from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.sweeps import grids, status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
@@ -257,6 +259,50 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
       assert f'({run_folder.log_path(config)})' in reasons[config.name]
   assert 'Traceback' not in run_folder.log_path(bad_config).read_text()
   assert 'Traceback' not in run_folder.log_path(bad_folder).read_text()
+
+
+def test_two_sweeps_at_once_survive_kills_at_random_moments(undisturbed, grid, tmp_path):
+  """Processes of either sweep, and one of the sweeps itself: the other one ends with all cells and the same bits."""
+  results, chance = tmp_path / 'results', random.Random(11)
+  configs = configs_of(grid, results)
+  first, second = (start(grid, results, '--jobs=1', log=log) for log in 'ab')
+  for total in sorted(chance.sample(range(5, 110), 3)):
+    wait_for(lambda total=total: total_rounds(configs) >= total and workers(results), second, seconds=120)
+    kill(chance.choice(workers(results)))
+  wait_for(lambda: total_rounds(configs) >= 112, second, seconds=120)
+  kill(first.pid)
+  first.wait()
+  code = second.wait(180)
+  if code:  # chance may kill one cell's process twice, which fails it in this sweep: the next one tries it again
+    assert 'its process died 2 times' in said(results, 'b')
+    assert start(grid, results, '--jobs=1', log='c').wait(120) == 0, said(results, 'c')
+  assert metrics(configs) == metrics(configs_of(grid, undisturbed))
+  assert 'Traceback' not in said(results, 'a') + said(results, 'b')
+
+
+@pytest.mark.parametrize(('seconds', 'code'), [(2, 0), (None, 1)])
+def test_an_error_that_passes_is_waited_for_and_one_that_stays_is_one_line(grid, tmp_path, seconds, code):
+  """The sweep's process may open no file for a while: each look at the claims is an error of the system."""
+  results = tmp_path / 'results'
+  configs = configs_of(grid, results)
+  process = start(grid, results, '--jobs=1')
+  wait_for(lambda: total_rounds(configs) >= 2, process)
+  owners = workers(results)
+  before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+  resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+  if seconds:
+    time.sleep(seconds)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+  assert process.wait(120) == code, said(results)
+  lines = said(results).splitlines()
+  if code:
+    assert [line for line in lines if line.startswith('error: ')] == [lines[-1]]
+    assert 'Too many open files' in lines[-1]
+    assert workers(results) == []
+    assert not any(start_of(pid) for pid in owners)
+  else:
+    assert '6 of 6 cells done' in lines[-1]
+  assert 'Traceback' not in said(results)
 
 
 def test_a_cell_whose_owner_was_taken_for_dead_is_left_to_the_one_that_has_its_lock(undisturbed, grid, tmp_path):
