@@ -2,7 +2,6 @@
 """The command line of a grid of runs: python -m fedprox_tff.sweep figure1_mnist --jobs=2."""
 
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.values import Parameter
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
+from fedprox_tff.machine import signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.machine.patience import patiently
 from fedprox_tff.machine.resources import free_memory, usable_cores
@@ -69,14 +69,12 @@ class _Options(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command line and returns its exit code."""
-  for number in (signal.SIGTERM, signal.SIGHUP):  # ended from outside is as clean as Ctrl-C
-    if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
-      signal.signal(number, signal.default_int_handler)
   try:
-    if command_line.asks_for_help(argv[1:], _FLAGS):
-      say(_help_text())
-      return DONE
-    return _sweep(*_parse(argv[1:]))
+    with signals.raised():  # ended from outside is as clean as Ctrl-C
+      if command_line.asks_for_help(argv[1:], _FLAGS):
+        say(_help_text())
+        return DONE
+      return _sweep(*_parse(argv[1:]))
   except UserError as error:
     say(f'error: {error}', stream=sys.stderr)
     return BAD_INPUT
@@ -119,7 +117,7 @@ def _sweep(names: Sequence[str], options: _Options, overrides: dict[str, Any]) -
     return DONE
   # Since ever: this writes nothing, and shows failures of whatever time.
   claims = Claims(status.claims_folder(plan.configs[0]), since=0.0)
-  statuses = plan.look(claims, claims.records())
+  statuses = patiently(lambda: plan.look(claims, claims.records()))
   if not options.dry_run:
     todo = [status.config for status in statuses if status.state != 'done']
     statuses = _run(plan, todo, len(statuses), options.jobs) if todo else statuses
@@ -176,8 +174,8 @@ def _watch(plan: Plan, claims: Claims, pool: Pool, progress: report.Report) -> l
     records, known = patiently(claims.records), plan.configs
     statuses = patiently(lambda records=records: plan.look(claims, records))
     if plan.configs is not known:  # a search has ended
-      pool.offer(plan.configs)
-      plan.write_choices()
+      patiently(lambda: pool.offer(plan.configs))
+      patiently(plan.write_choices)
     progress.update(statuses)
     states = [status.state for status in statuses]
     if not {'running', 'to do', 'waiting'} & set(states):

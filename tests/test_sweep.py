@@ -4,16 +4,19 @@
 import json
 import os
 import pathlib
+import random
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from fedprox_tff import run, sweep
 from fedprox_tff.algorithms import ALGORITHMS
-from fedprox_tff.machine.processes import node
+from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.sweeps import grids, status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.plan import Plan
@@ -105,14 +108,16 @@ def total_rounds(configs):
   return sum(run_folder.rounds_done(config) for config in configs)
 
 
-def workers(results):
-  """Returns the processes that have claimed a cell and live."""
+def workers(results, attempts=range(1, 3)):
+  """Returns the processes that have claimed a cell and live, and whose attempt it is one of these."""
   claims = Claims(results / '.claims', since=0.0)
-  return [record.pid for record in claims.records().values() if claims.is_held(record) and record.node == node()]
+  held = [record for record in claims.records().values() if claims.is_held(record)]
+  return [record.pid for record in held if record.node == node() and record.attempt in attempts]
 
 
 def kill(*pids):
   for pid in pids:
+    assert pid > 0  # others are groups of processes, such as that of these tests
     os.kill(pid, signal.SIGKILL)
 
 
@@ -258,6 +263,51 @@ def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(un
   assert 'Traceback' not in run_folder.log_path(bad_folder).read_text()
 
 
+def test_two_sweeps_at_once_survive_kills_at_random_moments(undisturbed, grid, tmp_path):
+  """Processes of either sweep, and one of the sweeps itself: the other one ends with all cells and the same bits."""
+  results, chance = tmp_path / 'results', random.Random(11)
+  configs = configs_of(grid, results)
+  first, second = (start(grid, results, '--jobs=1', log=log) for log in 'ab')
+
+  def victims():  # a cell whose process is killed twice would fail in this sweep, and that is another test
+    return workers(results, attempts=[1])
+
+  for total in sorted(chance.sample(range(5, 100), 3)):
+    wait_for(lambda total=total: total_rounds(configs) >= total and victims(), second, seconds=120)
+    kill(chance.choice(victims()))
+  wait_for(lambda: total_rounds(configs) >= 110, second, seconds=120)
+  kill(first.pid)
+  first.wait()
+  assert second.wait(180) == 0, said(results, 'b')
+  assert metrics(configs) == metrics(configs_of(grid, undisturbed))
+  assert 'Traceback' not in said(results, 'a') + said(results, 'b')
+
+
+@pytest.mark.parametrize(('seconds', 'code'), [(2, 0), (None, 1)])
+def test_an_error_that_passes_is_waited_for_and_one_that_stays_is_one_line(grid, tmp_path, seconds, code):
+  """The sweep's process may open no file for a while: each look at the claims is an error of the system."""
+  results = tmp_path / 'results'
+  configs = configs_of(grid, results)
+  process = start(grid, results, '--jobs=1')
+  wait_for(lambda: total_rounds(configs) >= 2, process)
+  owners = workers(results)
+  before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+  resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+  if seconds:
+    time.sleep(seconds)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+  assert process.wait(120) == code, said(results)
+  lines = said(results).splitlines()
+  if code:
+    assert [line for line in lines if line.startswith('error: ')] == [lines[-1]]
+    assert 'Too many open files' in lines[-1]
+    assert workers(results) == []
+    assert not any(start_of(pid) for pid in owners)
+  else:
+    assert '6 of 6 cells done' in lines[-1]
+  assert 'Traceback' not in said(results)
+
+
 def test_a_cell_whose_owner_was_taken_for_dead_is_left_to_the_one_that_has_its_lock(undisturbed, grid, tmp_path):
   """As on two machines: its owner slept for so long that its claim looks old, and it still holds the run's lock."""
   results = tmp_path / 'results'
@@ -332,6 +382,17 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(grid, tmp_path, capsys):
     f'0 of 6 cells done; 0 of 42 rounds; in {results}',
   ]
   assert not results.exists()
+
+
+def test_another_thread_than_the_main_one_runs_a_sweep(grid, tmp_path, capsys):
+  """As a notebook's helper does: Python has no signal handlers there."""
+  codes = []
+  flags = [f'--results_dir={tmp_path}', '--dry_run']
+  thread = threading.Thread(target=lambda: codes.append(sweep.main(['sweep', str(grid), *flags])))
+  thread.start()
+  thread.join()
+  assert codes == [0]
+  assert '0 of 6 cells done' in capsys.readouterr().out
 
 
 def test_the_parts_of_a_job_array_are_all_cells_once(grid, tmp_path, capsys):

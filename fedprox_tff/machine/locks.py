@@ -7,6 +7,7 @@ It is the system's `flock` on a file. Some file systems have none; then nobody h
 import contextlib
 import errno
 import fcntl
+import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def held(path: pathlib.Path) -> Iterator[bool]:
     LockedError: If another process holds it.
     OSError: If the file cannot be opened.
   """
-  with path.open('a') as file:
+  with open(path, 'a', opener=_without_waiting) as file:
     until = time.monotonic() + _PATIENCE_SECONDS
     while (state := _try(file.fileno(), fcntl.LOCK_EX, path)) == 'held':
       if time.monotonic() > until:
@@ -46,10 +47,15 @@ def is_held(path: pathlib.Path) -> bool:
     OSError: If the file cannot be opened.
   """
   try:
-    with path.open() as file:
+    with open(path, opener=_without_waiting) as file:
       return _try(file.fileno(), fcntl.LOCK_SH, path) == 'held'  # shared, so that two who look do not see each other
   except FileNotFoundError:
     return False
+
+
+def _without_waiting(name: str, flags: int) -> int:
+  """Opens a file, or a pipe in its place, which would wait for somebody at its other end."""
+  return os.open(name, flags | os.O_NONBLOCK, 0o666)
 
 
 def _try(descriptor: int, kind: int, path: pathlib.Path) -> str:

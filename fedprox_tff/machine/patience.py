@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that pass: a shared disk may be away for a moment, and then be there again."""
 
+import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,8 @@ T = TypeVar('T')
 
 _SECONDS = 10.0  # after which an error is there to stay
 _PAUSE_SECONDS = 0.5
+# Something of another kind stands in the way, and will still stand there.
+_STAYING = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EEXIST}
 
 
 def patiently(work: Callable[[], T], seconds: float = _SECONDS) -> T:
@@ -19,13 +22,13 @@ def patiently(work: Callable[[], T], seconds: float = _SECONDS) -> T:
     seconds: How long it is tried.
 
   Raises:
-    OSError: If it still fails then.
+    OSError: If it still fails then, or for a reason that no waiting mends.
   """
   until = time.monotonic() + seconds
   while True:
     try:
       return work()
-    except OSError:
-      if time.monotonic() > until:
+    except OSError as error:
+      if error.errno in _STAYING or time.monotonic() > until:
         raise
       time.sleep(_PAUSE_SECONDS)

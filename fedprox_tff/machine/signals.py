@@ -5,6 +5,9 @@ An exception out of a signal handler lands wherever Python happens to be: in a c
 the garbage collector), or between the two halves of a save. The handler here takes a note, and the run looks at it
 after each round. A second signal, or one before training has begun, ends the process on the spot: what is on disk is
 whole at any moment, and TFF's worker dies with its parent.
+
+A terminal that is closed sends SIGHUP twice, once from the shell in it and once from the system when that shell ends.
+So SIGHUP is never such a second signal: nobody has asked again.
 """
 
 import contextlib
@@ -12,7 +15,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from fedprox_tff.machine.console import INTERRUPTED
 
@@ -40,7 +44,9 @@ class Interrupts:
     if self._is_requested:
       raise KeyboardInterrupt
 
-  def _handle(self, *_) -> None:
+  def _handle(self, number: int, _) -> None:
+    if number == signal.SIGHUP and self._is_requested:
+      return
     if not self._is_training or self._is_requested:
       _write(f'\n{self._farewell}\n')
       os._exit(INTERRUPTED)
@@ -57,15 +63,49 @@ def handled(farewell: str) -> Iterator[Interrupts]:
   Args:
     farewell: What to say when the process ends on the spot.
   """
-  interrupts, previous = Interrupts(farewell), {}
+  interrupts = Interrupts(farewell)
+  with _handled_by(interrupts._handle):
+    yield interrupts
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+  """Lets each of the signals in the block raise KeyboardInterrupt, as Ctrl-C does; see `handled` for those left alone.
+
+  This is for a program that writes nothing itself which an exception in the middle could tear.
+  """
+  is_raised = False
+
+  def handle(number: int, _) -> None:
+    nonlocal is_raised
+    if number == signal.SIGHUP and is_raised:
+      return
+    is_raised = True
+    raise KeyboardInterrupt
+
+  with _handled_by(handle):
+    yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+  is_hung_up, previous = False, {}
+
+  def handle(number: int, frame: Any) -> None:
+    nonlocal is_hung_up
+    is_hung_up |= number == signal.SIGHUP
+    handler(number, frame)
+
   if threading.current_thread() is threading.main_thread():
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, interrupts._handle) for number in heard}
+    previous = {number: signal.signal(number, handle) for number in heard}
   try:
-    yield interrupts
+    yield
   finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)
+    if is_hung_up:  # the second one may come while the program says goodbye
+      previous[signal.SIGHUP] = signal.SIG_IGN
+    for number, handler_before in previous.items():
+      signal.signal(number, handler_before)
 
 
 def _write(text: str) -> None:

@@ -34,9 +34,10 @@ ATTEMPTS = 2  # of a cell, by one sweep, if the processes that ran it died
 
 State = Literal['running', 'released', 'failed']
 
-_NAME = re.compile(r'(.+)\.(0|[1-9][0-9]{0,5})', re.ASCII | re.DOTALL)  # of a claim's file: the cell and the generation
+_NAME = re.compile(r'(.+)\.(0|[1-9][0-9]{0,39})', re.ASCII | re.DOTALL)  # a claim's: the cell and the generation
 _ODD = {errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO}  # no error of the disk
 _KINDS = {'state': str, 'node': str, 'pid': int, 'started': int, 'attempt': int, 'reason': str}  # of what it says
+_NUMBERS = range(2**63)  # the system's; JSON has others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Claims:
       return False
     if record.node == node():
       return start_of(record.pid) == record.started
-    return self._now() - record.modified < self._stale
+    return abs(self._now() - record.modified) < self._stale  # a time to come is no owner's that touches it, either
 
   def has_failed(self, record: Record | None) -> bool:
     """Returns whether the cell failed since this sweep began, and so is not tried again."""
@@ -124,6 +125,15 @@ class Claims:
       self._create(cell, dataclasses.replace(mine, state='failed', reason=reason))
       return None
     return Claim(self, cell, mine, self._heartbeat) if self._create(cell, mine) else None
+
+  def remove(self, cell: str, generation: int) -> None:
+    """Removes the claims of a cell that is done, up to a generation; the newest goes last, since it is what counts."""
+    with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way: the cell is done
+      matches = [match for name in os.listdir(self.folder) if (match := _NAME.fullmatch(name))]
+      for number in sorted(int(match[2]) for match in matches if match[1] == cell):
+        if number <= generation:
+          with contextlib.suppress(OSError):
+            self.path(cell, number).unlink()
 
   def path(self, cell: str, generation: int) -> pathlib.Path:
     """Returns the file of a claim."""
@@ -175,9 +185,7 @@ class Claim:
   def finish(self) -> None:
     """The cell is done: nobody needs its claims any more."""
     self._stop()
-    for generation in range(self._record.generation + 1):
-      with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way: the cell is done
-        self._claims.path(self._cell, generation).unlink(missing_ok=True)
+    self._claims.remove(self._cell, self._record.generation)
 
   def release(self) -> None:
     """The cell is left as it is; anybody may go on with it."""
@@ -217,7 +225,12 @@ def _values(content: bytes) -> dict[str, Any]:
     return {}
   known = {name: values[name] for name in _KINDS if name in values}  # a later version may say more
   fits = all(type(value) is _KINDS[name] for name, value in known.items())
-  return known if fits and known.get('state', 'running') in get_args(State) else {}
+  fits = fits and all(value in _NUMBERS for name, value in known.items() if _KINDS[name] is int)
+  if not fits or known.get('state', 'running') not in get_args(State):
+    return {}
+  if 'reason' in known:  # it is shown in one line
+    known['reason'] = ''.join(letter if letter.isprintable() else ' ' for letter in known['reason'])
+  return known
 
 
 def to_json(record: Record) -> str:

@@ -21,6 +21,7 @@ from fedprox_tff.sweeps.claims import Claims, Record
 _PROCESS_BYTES = 1.5 * GIB  # of one process with TensorFlow, TFF and MNIST after some dozens of cells
 _SYSTEM_BYTES = 1.0 * GIB
 _SESSION = 'session.json'
+_YOUNG_SECONDS = 60.0  # of a session that is not written yet, by the disk's clock
 _BARREN = 3  # processes that ended without having claimed a cell, one after another: another one would, too
 
 
@@ -129,8 +130,13 @@ def _tidy_up(folder: pathlib.Path) -> None:
 
 def _tidy_up_after_dead_sweeps(sessions: pathlib.Path) -> None:
   """Removes the sessions of this machine's sweeps that were killed; their processes end when they find them gone."""
-  for path in sessions.glob(f'*/{_SESSION}'):
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-      session = json.loads(path.read_text())
-      if session['node'] == node() and start_of(session['pid']) != session['started']:
-        _tidy_up(path.parent)
+  for folder in sessions.iterdir():
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # no sweep wrote that
+      path = folder / _SESSION
+      if path.is_file():
+        session = json.loads(path.read_text())
+        is_dead = session['node'] == node() and start_of(session['pid']) != session['started']
+      else:  # killed before it was written, or between what `_tidy_up` removes
+        is_dead = sessions.stat().st_mtime - folder.stat().st_mtime > _YOUNG_SECONDS
+      if is_dead:
+        _tidy_up(folder)

@@ -42,14 +42,14 @@ def look(configs: Iterable[Config], claims: Claims, records: Mapping[str, Record
     record = records.get(config.name)
     # With its last row perhaps, but not saved yet.
     if config not in done and (claims.is_held(record) or is_locked(config)):
-      statuses.append(Status(config, 'running', min(rounds_done(config), config.rounds)))
+      statuses.append(Status(config, 'running', _rounds(config)))
     elif config in done or seems_done(config):
       done.add(config)
       statuses.append(Status(config, 'done', config.rounds))
     elif claims.has_failed(record):
-      statuses.append(Status(config, 'failed', rounds_done(config), record.reason))
+      statuses.append(Status(config, 'failed', _rounds(config), record.reason))
     else:
-      statuses.append(Status(config, 'to do', rounds_done(config)))
+      statuses.append(Status(config, 'to do', _rounds(config)))
   return statuses
 
 
@@ -67,6 +67,11 @@ def seems_done(config: Config) -> bool:
     return run_folder.is_done(config)
   except OSError:
     return False
+
+
+def _rounds(config: Config) -> int:
+  """Returns how many of a cell's rounds are done; a damaged row may speak of more than there are."""
+  return min(rounds_done(config), config.rounds)
 
 
 def group(config: Config) -> tuple[Any, ...]:

@@ -32,12 +32,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Stop:
-  """Set by SIGTERM: the round at work is finished and saved, then the process ends."""
+  """Set by a signal: the round at work is finished and saved, then the process ends.
+
+  SIGTERM is how the sweep ends its processes, so that it is heard in any case; the others stay ignored if they are.
+  """
 
   def __init__(self):
     self.is_requested = False
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      signal.signal(number, self._request)
+      if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, self._request)
 
   def _request(self, *_) -> None:
     self.is_requested = True
@@ -51,7 +55,10 @@ def main(argv: Sequence[str]) -> int:
   """Works on the session whose file is the argument, and returns an exit code."""
   stop = Stop()
   path = pathlib.Path(argv[1])
-  begun = json.loads(path.read_text())
+  try:
+    begun = json.loads(path.read_text())
+  except FileNotFoundError:  # the sweep has ended
+    return INTERRUPTED
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the sweep may be killed; its cells are to be left tidily
   if os.getppid() != begun['pid']:
     return INTERRUPTED

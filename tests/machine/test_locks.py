@@ -89,3 +89,18 @@ def test_a_folder_in_its_place_is_one_line(path):
   path.mkdir()
   with pytest.raises(IsADirectoryError), locks.held(path):
     pass
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(path):
+  os.mkfifo(path)
+  assert not locks.is_held(path)
+  with pytest.raises(OSError, match=r"No such device or address: '.*/\.lock'"), locks.held(path):
+    pass
+
+
+def test_a_file_that_may_not_be_opened_is_an_error_and_not_held(path):
+  path.symlink_to(path.name)  # a loop: also root, who runs tests in containers, cannot open it
+  with pytest.raises(OSError, match=r"'.*/\.lock'"):
+    locks.is_held(path)
+  with pytest.raises(OSError, match=r"'.*/\.lock'"), locks.held(path):
+    pass

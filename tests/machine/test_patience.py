@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import pytest
 
 from fedprox_tff.machine.patience import patiently
@@ -31,3 +33,11 @@ def test_any_other_error_is_none_of_the_disks():
 
   with pytest.raises(ValueError, match=''):
     patiently(work, seconds=5)
+
+
+def test_something_of_another_kind_in_the_way_is_not_waited_for(tmp_path):
+  (tmp_path / 'folder').write_text('a file')
+  then = time.monotonic()
+  with pytest.raises(NotADirectoryError):
+    patiently(lambda: list((tmp_path / 'folder').iterdir()), seconds=5)
+  assert time.monotonic() - then < 1

@@ -43,8 +43,13 @@ def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions():
   assert result.stderr == '\nstopping after this round; again to stop at once\n'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize(('begin', 'times'), [('', 1), ('interrupts.begin_training()', 2)])
+@pytest.mark.parametrize(
+  ('number', 'begin', 'times'),
+  [
+    *((number, '', 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+    *((number, 'interrupts.begin_training()', 2) for number in (signal.SIGINT, signal.SIGTERM)),
+  ],
+)
 def test_before_training_and_the_second_time_it_ends_at_once(number, begin, times):
   code = (
     'import os\nfrom fedprox_tff.machine import signals\n'
@@ -85,8 +90,46 @@ def test_another_thread_has_no_handlers_and_needs_none():
       interrupts.begin_training()
       interrupts.check()
       seen.append(signal.getsignal(signal.SIGTERM))
+    with signals.raised():
+      seen.append(signal.getsignal(signal.SIGTERM))
 
   thread = threading.Thread(target=run)
   thread.start()
   thread.join()
-  assert seen == [before]
+  assert seen == [before, before]
+
+
+@pytest.mark.parametrize('first', [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_hangup_is_never_the_second_signal(first):
+  """A closed terminal sends two of them, the shell's and the system's; nobody has asked again."""
+  code = (
+    'import os, signal\nfrom fedprox_tff.machine import signals\n'
+    'with signals.handled("goodbye") as interrupts:\n  interrupts.begin_training()\n'
+    f'  for number in ({int(first)}, signal.SIGHUP, signal.SIGHUP): os.kill(os.getpid(), number)\n'
+    '  print("still here")\n'
+    'os.kill(os.getpid(), signal.SIGHUP)\nprint("at the end, too")'
+  )
+  result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+  assert result.stdout == 'still here\nat the end, too\n'
+  assert result.stderr == '\nstopping after this round; again to stop at once\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_program_without_rounds_is_interrupted_where_it_is(number):
+  before = signal.getsignal(number)
+  with pytest.raises(KeyboardInterrupt), signals.raised():
+    os.kill(os.getpid(), number)
+  assert signal.getsignal(number) == (signal.SIG_IGN if number == signal.SIGHUP else before)
+  signal.signal(number, before)
+
+
+def test_a_hangup_does_not_interrupt_what_tidies_up():
+  before, tidied = signal.getsignal(signal.SIGHUP), []
+  with pytest.raises(KeyboardInterrupt), signals.raised():
+    try:
+      os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+      os.kill(os.getpid(), signal.SIGHUP)
+      tidied.append(True)
+  assert tidied == [True]
+  signal.signal(signal.SIGHUP, before)

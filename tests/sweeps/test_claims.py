@@ -182,6 +182,10 @@ ODD = {
   'a state that is a list': b'{"state": ["running"], "node": "a", "pid": 1, "started": 1, "attempt": 1, "reason": ""}',
   'text for a number': b'{"state": "running", "node": "a", "pid": "1", "started": 1, "attempt": 1, "reason": ""}',
   'truth for a number': b'{"state": "running", "node": "a", "pid": true, "started": 1, "attempt": 1, "reason": ""}',
+  'a number that nobody has': b'{"state": "running", "attempt": ' + b'9' * 4300 + b'}',
+  'a number that Python refuses': b'{"state": "running", "attempt": ' + b'9' * 5000 + b'}',
+  'a number below 0': b'{"state": "running", "attempt": -1}',
+  'no number': b'{"state": "running", "pid": NaN}',
   'a number for text': b'{"state": "failed", "node": 7, "pid": 1, "started": 1, "attempt": 1, "reason": ""}',
 }
 
@@ -220,6 +224,41 @@ def test_what_a_later_version_says_besides_is_passed_over(tmp_path):
   path = write(claims)
   path.write_text(path.read_text().replace('{', '{"mood": "good", ', 1))
   assert claims.records()['cell'].node == ELSEWHERE
+
+
+@pytest.mark.parametrize('generation', [99_999, 999_999, 2**31 - 1, 2**63 - 1, 10**18])
+def test_a_generation_may_be_any_number(tmp_path, generation):
+  claims = Claims(tmp_path)
+  write(claims, generation=generation, age=100)
+  claim = claims.acquire('cell')
+  assert claim
+  assert Claims(tmp_path).acquire('cell') is None  # the next one sees the new owner
+  then = time.monotonic()
+  claim.finish()
+  assert time.monotonic() - then < 1
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('ahead', 'held'), [(30, True), (3600, False), (10**9, False)])
+def test_a_touch_in_the_time_to_come_is_no_living_owners(tmp_path, ahead, held):
+  """One that lives touches its claim again, by the disk's clock; without it the cell would be held for years."""
+  claims = Claims(tmp_path)
+  write(claims, age=-ahead)
+  assert (claims.acquire('cell') is None) == held
+
+
+def test_the_end_of_a_cell_leaves_the_claims_of_others_and_of_later_owners(tmp_path):
+  claims = Claims(tmp_path)
+  for cell, generation in (('cell.1', 0), ('cel', 0), ('cell', 3)):
+    write(claims, cell, generation=generation)
+  claims.remove('cell', 2)
+  assert {path.name for path in tmp_path.iterdir()} == {'cell.1.0', 'cel.0', 'cell.3'}
+
+
+def test_a_reason_is_one_line_whatever_is_written_there(tmp_path):
+  claims = Claims(tmp_path)
+  claims.path('cell', 0).write_text(r'{"state": "failed", "reason": "a\nb\u001b[31mc\ud800"}')
+  assert claims.records()['cell'].reason == 'a b [31mc '
 
 
 @pytest.mark.parametrize(

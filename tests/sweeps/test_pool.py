@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many processes a sweep starts, and what it does when they do not last."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
+from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.machine.resources import GIB
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.pool import Pool, default_jobs
@@ -56,3 +60,46 @@ def test_processes_that_end_at_once_end_the_sweep(tmp_path):
       time.sleep(0.05)
   pool.close()
   assert (tmp_path / '.sweeps').exists()  # with what they said
+
+
+def of_a_dead_sweep():
+  process = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
+  started = start_of(process.pid)
+  process.kill()
+  process.wait()
+  return json.dumps({'node': node(), 'pid': process.pid, 'started': started})
+
+
+def of_a_living_sweep(where):
+  return json.dumps({'node': where, 'pid': os.getppid(), 'started': start_of(os.getppid())})
+
+
+SESSIONS = {
+  # What is there, its age in seconds, and what is left of it.
+  'dead': ({'session.json': of_a_dead_sweep, 'process-1.log': ''}, 0, None),
+  'dead, with words': ({'session.json': of_a_dead_sweep, 'process-1.log': 'abort'}, 0, {'process-1.log'}),
+  'alive': ({'session.json': lambda: of_a_living_sweep(node())}, 999, {'session.json'}),
+  'elsewhere': ({'session.json': lambda: of_a_living_sweep('elsewhere')}, 999, {'session.json'}),
+  'just made': ({}, 0, set()),
+  'killed before it was written': ({'.0123.tmp': '{"no'}, 999, None),
+  'words of long ago': ({'process-1.log': 'abort'}, 999, {'process-1.log'}),
+  'odd': ({'session.json': '[1]'}, 999, {'session.json'}),
+  'nested': ({'session.json': '[' * 100_000}, 999, {'session.json'}),
+  'odd number': ({'session.json': '{"node": "x", "pid": [], "started": 1}'}, 999, {'session.json'}),
+}
+
+
+@pytest.mark.parametrize('kind', SESSIONS)
+def test_a_sweep_removes_what_dead_ones_left_and_nothing_else(tmp_path, kind):
+  files, age, left = SESSIONS[kind]
+  folder = tmp_path / '.sweeps' / 'session'
+  folder.mkdir(parents=True)
+  for name, content in files.items():
+    (folder / name).write_text(content() if callable(content) else content)
+  os.utime(folder, (time.time() - age,) * 2)
+  (tmp_path / '.sweeps' / 'a file').write_text('')
+  pool = Pool(tmp_path / '.sweeps', configs(1), jobs=1, claims=Claims(tmp_path / '.claims'))
+  pool.stop()
+  pool.close()
+  assert ({path.name for path in folder.iterdir()} if folder.exists() else None) == left
+  assert [path.name for path in (tmp_path / '.sweeps').iterdir() if path != folder] == ['a file']

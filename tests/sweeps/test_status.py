@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far cells are, and which of them lie together."""
 
+import dataclasses
 import json
 
 import pytest
@@ -66,3 +67,26 @@ def test_the_states_of_a_cell(config, tmp_path):
   claim.finish()
   assert look() == ('done', 3, '')
   assert done == {config}
+
+
+@pytest.mark.parametrize('name', ['metrics.csv', 'config.json', '.lock', 'checkpoints', ''])
+@pytest.mark.parametrize('kind', ['a folder', 'a loop of links', 'rubbish', 'a row of 4,000 digits'])
+def test_a_damaged_cell_is_to_do_and_stops_no_look_at_others(config, tmp_path, name, kind):
+  other = dataclasses.replace(config, name='other')
+  write(other, 'round_num,mu\n0,1.0\n1,1.0\n2,1.0\n3,1.0\n')
+  path = folder(config) / name
+  if name:
+    write(config, 'round_num,mu\n0,1.0\n1,1.0\n2,1.0\n3,1.0\n')
+    path.unlink(missing_ok=True)
+  if kind == 'a folder':
+    path.mkdir()
+  elif kind == 'a loop of links':
+    path.symlink_to(path.name)
+  else:
+    path.write_text(f'round_num,mu\n{"9" * 4000},1.0\n' if 'digits' in kind else 'rubbish')
+  claims = Claims(tmp_path / '.claims')
+  first, second = status.look([config, other], claims, {}, set())
+  is_whole = name == '.lock' or (name, kind) == ('checkpoints', 'a folder')
+  assert first.state == ('done' if is_whole else 'to do')
+  assert first.rounds <= config.rounds
+  assert second.state == 'done'
