@@ -66,9 +66,9 @@ def start(results, *flags):
 
 
 def wait_for_round(results, round_num, process):
-  path, deadline = results / 'run' / 'metrics.csv', time.monotonic() + 120
+  deadline = time.monotonic() + 120
   while time.monotonic() < deadline and process.poll() is None:
-    if path.exists() and len(path.read_text().splitlines()) > round_num + 1:
+    if metrics_file.last_round(results / 'run') >= round_num:
       return
     time.sleep(0.01)
   raise AssertionError(pathlib.Path(f'{results}.log').read_text())
