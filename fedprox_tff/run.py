@@ -22,7 +22,7 @@ from fedprox_tff.training.fitting import fitted_model
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import results_folder
 
-DEFAULT_DATASET = FLAGS['dataset'].parameter.default
+_DEFAULT_DATASET = FLAGS['dataset'].parameter.default
 _FLAGS = [flag.parameter for flag in FLAGS.values()]
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     with scratch.own(), signals.handled(farewell) as interrupts:
       return _run(_parse(argv[1:]), interrupts)
   except UserError as error:
-    say(f'error: {error}', stream=sys.stderr)
+    say(f'error: {line_of(error)}', stream=sys.stderr)
     return BAD_INPUT
   except (RunFailedError, OSError) as error:
     say(f'error: {line_of(error)}', stream=sys.stderr)
@@ -74,7 +74,7 @@ def _let_go_of_tffs_default_context() -> None:
 def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
   config, dataset = data.load_or_fall_back(given, say)
-  fitted_model(config, dataset)
+  fitted_model(config, dataset)  # refuses what does not fit, before a folder is made and TensorFlow is imported
   try:
     results_folder(config).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -91,7 +91,7 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
     with Progress(config.rounds, after_round=interrupts.check) as progress:
       interrupts.begin_training()
       run.train(progress)
-    fell_back = given.get('dataset', DEFAULT_DATASET) != config.dataset.name
+    fell_back = given.get('dataset', _DEFAULT_DATASET) != config.dataset.name
     return _summarize(run.folder.path, run.folder.metrics.rows(), config, fell_back=fell_back)
 
 

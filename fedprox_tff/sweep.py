@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of a grid of runs: python -m fedprox_tff.sweep figure1_mnist --jobs=2."""
 
+import os
 import shlex
 import sys
 import time
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         return DONE
       return _sweep(*_parse(argv[1:]))
   except UserError as error:
-    say(f'error: {error}', stream=sys.stderr)
+    say(f'error: {line_of(error)}', stream=sys.stderr)
     return BAD_INPUT
   except (RunFailedError, OSError) as error:
     say(f'error: {line_of(error)}', stream=sys.stderr)
@@ -157,6 +158,7 @@ def _run(plan: Plan, todo: Sequence[Config], num_cells: int, jobs: int | None) -
 
 def _check_data(configs: Sequence[Config]) -> None:
   """Loads each data set once: it may not be there, or be downloaded, or not fit; processes are started after that."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # Keras looks for MNIST; TensorFlow's notes are not the user's
   by_data: dict[Any, list[Config]] = {}
   for config in configs:
     by_data.setdefault(data.key(config), []).append(config)

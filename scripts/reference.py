@@ -56,7 +56,7 @@ def _flags() -> Iterator[str]:
     yield f'## {group}\n'
     yield from _table(
       ['flag', 'meaning', 'allowed', 'default'],
-      ([f'`--{row.name}`', row.help, row.allowed or 'any text', row.default] for row in rows),
+      ([f'`--{row.name}`', row.help, row.allowed or 'text without control characters', row.default] for row in rows),
     )
   for kind, table in KINDS.items():
     noun = _TITLES.get(kind, kind)

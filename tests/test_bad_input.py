@@ -22,6 +22,8 @@ BAD = [
   (RUN, ['--rounds'], '--rounds: a value is needed, a whole number of at least 0: --rounds=...'),
   (RUN, ['--rounds='], '--rounds=: a whole number'),
   (RUN, ['--round=3'], 'Did you mean: rounds'),
+  (RUN, ['--a\nb=1'], 'Unknown command line flag'),
+  (RUN, ['a\nb'], 'flags only'),
   (RUN, ['rounds=3'], 'flags only, such as --rounds=...'),
   (RUN, ['--', '--rounds=3'], 'flags only'),
   (RUN, ['--mu=1e39'], '--mu=1e39: in float32, which runs compute in, this is infinite'),
@@ -62,6 +64,8 @@ BAD = [
   ),
   (RUN, ['--dataset=digits', '--batch_size=some'], '--batch_size=some: a whole number of at least 1 or the word all'),
   (RUN, ['--dataset=leaf'], '--dataset=leaf needs --data_dir'),
+  (RUN, ['--algorithm=fedem', '--num_components=1000000'], '--num_components=1000000: a whole number from 1 to 100'),
+  (RUN, ['--algorithm=pfedme', '--inner_steps=2000'], '--inner_steps=2000: a whole number from 0 to 1000'),
   (RUN, ['--dataset=no_such_set'], '--dataset=no_such_set: one of'),
   (SWEEP, ['no_such_grid'], 'no_such_grid: no such grid'),
   (SWEEP, ['--jobs=0'], '--jobs=0: a whole number of at least 1'),
@@ -101,6 +105,8 @@ def test_it_is_refused_in_one_line_and_nothing_is_written(tmp_path, module, argu
     ('[search]\nseed = 100\nmu = ["adaptive", 0.1]', '[search] mu: numbers are needed'),
     ('title = ' + '[' * 5000, 'nested too deeply'),
     ('\0', 'Invalid statement'),
+    ('[search]\nseed = "0"\nmu = [0.1, 1]\n[grid]\nseed = [0]', 'cells have it too'),
+    ('[base]\nrounds = ' + '9' * 5000, 'Exceeds the limit'),
   ],
 )
 def test_a_bad_grid_is_one_line(tmp_path, text, said):
@@ -111,6 +117,16 @@ def test_a_bad_grid_is_one_line(tmp_path, text, said):
   assert result.returncode == 2
   (line,) = result.stderr.splitlines()
   assert said in line
+
+
+def test_a_joined_grid_names_what_is_no_grid(tmp_path):
+  (tmp_path / 'odd.toml').write_text('figure = 3')
+  (tmp_path / 'grid.toml').write_text('[figure]\ngrids = ["odd"]')
+  result = subprocess.run(
+    [sys.executable, '-m', SWEEP, str(tmp_path / 'grid.toml')], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  (line,) = result.stderr.splitlines()
+  assert (result.returncode, 'figure: a table, [figure], is needed.' in line) == (2, True)
 
 
 def test_minus_zero_is_zero(tmp_path):

@@ -3,15 +3,12 @@
 
 import asyncio
 import csv
-import fcntl
 import json
 import os
 import pathlib
-import pty
 import signal
 import subprocess
 import sys
-import termios
 import time
 
 import numpy as np
@@ -309,33 +306,8 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, end, flags):
   assert f'interrupted; to go on: {sys.executable} -m fedprox_tff.run --dataset=digits' in log
   assert 'Traceback' not in log
   done = len(read_rows(results / 'run')) - 1
-  assert (
-    checkpoint_file.saved_rounds(results / 'run')[0] == done
-  )  # the last whole round was saved, not the checkpoint before
-
-
-def test_a_terminal_that_is_closed_ends_the_run_after_its_round(tmp_path):
-  """The terminal is a real one: its end sends SIGHUP, and from then on it cannot be written to."""
-  terminal, slave = pty.openpty()
-  command = [sys.executable, '-m', 'fedprox_tff.run', *SMALL, '--rounds=2000', '--rounds_per_checkpoint=1000']
-  process = subprocess.Popen(
-    [*command, f'--results_dir={tmp_path}', '--name=run'],
-    cwd=ROOT,
-    stdin=slave,
-    stdout=slave,
-    stderr=slave,
-    start_new_session=True,
-    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-  )
-  os.close(slave)
-  while checkpoint_file.saved_rounds(tmp_path / 'run') or metrics_file.last_round(tmp_path / 'run') < 5:
-    assert process.poll() is None
-    os.read(terminal, 1 << 16)  # a terminal that nobody reads would be full
-  os.close(terminal)
-  assert process.wait(60) == 130
-  done = len(read_rows(tmp_path / 'run')) - 1
-  assert checkpoint_file.saved_rounds(tmp_path / 'run') == [done]
-  assert 5 <= done < 2000
+  saved = checkpoint_file.saved_rounds(results / 'run')
+  assert saved[0] == done  # the last whole round was saved, not the checkpoint before
 
 
 def test_interrupted_between_checkpoints_of_every_round(tmp_path):

@@ -40,7 +40,7 @@ def sheet_of(
   columns = [column for column in frame if column != 'run' and not column.startswith(_CONFIG)]
   _check(y, columns, 'a column of metrics.csv')
   x_key = x.removeprefix(_CONFIG) if x not in columns else None
-  if x_key:
+  if x_key is not None:
     _check(x_key, _keys(frame), f'a key of the config, nor a column of metrics.csv ({", ".join(sorted(columns))})')
   panel_keys = [key for key in (row, col, x_key) if key]
   names = _curve_names(configs, hue, panel_keys)

@@ -52,4 +52,4 @@ def measured(frame: pd.DataFrame, y: str) -> pd.Series:
   if y not in frame:
     return pd.Series(dtype=float)
   rows = runs.evaluated(frame) if y in runs.EVALUATION else frame[frame[y].notna()]
-  return rows.set_index(runs.ROUND_NUM)[y]
+  return rows.set_index(runs.ROUND_NUM, drop=False)[y]

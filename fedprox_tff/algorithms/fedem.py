@@ -20,11 +20,12 @@ from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams
 from fedprox_tff.core import tree
 
 
-def fedem(*, num_components: Annotated[int, (1, None)] = 3) -> Algorithm:
+def fedem(*, num_components: Annotated[int, (1, 100)] = 3) -> Algorithm:
   """Returns FedEM.
 
   Args:
-    num_components: M, the number of models, each as large as --model; the authors'. 1 is FedAvg.
+    num_components: M, the number of models, each as large as --model; the authors'. 1 is FedAvg. Each is a part of the
+      graph of a step, so that there cannot be many.
   """
 
   def start(local: Local, examples: Examples, hparams: Hparams) -> Start:

@@ -14,6 +14,8 @@ R, the local steps, are the round's budget here. In the paper and its code all c
 that are sampled are averaged; here the others rest. The code also has weight decay of 0.001 and averages by n_k.
 """
 
+from typing import Annotated
+
 from fedprox_tff.algorithms.base import (
   Algorithm,
   Batch,
@@ -29,13 +31,15 @@ from fedprox_tff.algorithms.base import (
 from fedprox_tff.core import tree
 
 
-def pfedme(*, personal_strength: float = 15.0, personal_learning_rate: float = 0.09, inner_steps: int = 5) -> Algorithm:
+def pfedme(
+  *, personal_strength: float = 15.0, personal_learning_rate: float = 0.09, inner_steps: Annotated[int, (0, 1000)] = 5
+) -> Algorithm:
   """Returns pFedMe.
 
   Args:
     personal_strength: lambda, how much theta is held to w_k; the authors'. lr lambda above 1 overshoots.
     personal_learning_rate: The learning rate of the inner steps; the authors'.
-    inner_steps: K, inner steps on each batch; the authors'.
+    inner_steps: K, inner steps on each batch; the authors'. Each is a part of the graph of a step.
   """
 
   def start(local: Local, examples: Examples, hparams: Hparams) -> Start:

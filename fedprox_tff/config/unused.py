@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flags that a run has no use for: setting one by hand is a mistake, which is said with what would use it."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def refuse_unused(kind: str, chosen: Choice | None, dataset: Choice, given: Mapp
   for key in given:
     if chosen is None and key == kind:
       raise UserError(f'--{key}={given[key]}: dataset {dataset.name} comes split over clients.')
-    users = list(_users(kind, key))
+    users = _users(kind, key)
     if not users or (chosen is not None and (key in used or key in _beside(kind, chosen.name))):
       continue
     if chosen is None:
@@ -42,10 +43,13 @@ def refuse_unused(kind: str, chosen: Choice | None, dataset: Choice, given: Mapp
     raise UserError(f'--{key}={given[key]}: {kind} {chosen.name}{why} does not use it ({others}); it uses {listed}.')
 
 
-def _users(kind: str, key: str) -> Iterator[str]:
-  for name, factory in KINDS[kind].items():
-    if key in _beside(kind, name) or any(parameter.name == key for parameter in flags_of(factory)):
-      yield name
+@functools.cache  # for a grid asks this of each of its cells
+def _users(kind: str, key: str) -> tuple[str, ...]:
+  return tuple(
+    name
+    for name, factory in KINDS[kind].items()
+    if key in _beside(kind, name) or any(parameter.name == key for parameter in flags_of(factory))
+  )
 
 
 def _nested_users(factory: Factory, key: str) -> Iterator[tuple[str, str]]:
@@ -55,6 +59,7 @@ def _nested_users(factory: Factory, key: str) -> Iterator[tuple[str, str]]:
         yield parameter.name, name
 
 
+@functools.cache
 def _beside(kind: str, name: str) -> Mapping[str, Parameter]:
   """Returns the flags of the optimizers that a method uses beside its own."""
   if kind != 'algorithm':

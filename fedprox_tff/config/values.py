@@ -12,7 +12,7 @@ from fedprox_tff.core.errors import UserError
 _KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}
 
 # Python takes digits of any script, spaces around them and underscores in them, which are more often a slip.
-_NUMBERS = {int: r'-?[0-9]{1,4000}', float: r'-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'}
+_NUMBERS = {int: r'-?[0-9]+', float: r'-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'}
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 _MOST_SHOWN = 200  # characters of a value in a message

@@ -11,6 +11,7 @@ their names, and a user's examples are for training or testing as the files say.
 one without training examples, as LEAF's split by user makes them, is refused.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -131,8 +132,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   """Makes a JSON object; of a key that is there twice, Python would take the later value without a word."""
   made = dict(pairs)
   if len(made) < len(pairs):
-    keys = [key for key, _ in pairs]
-    raise ValueError(f'an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice')
+    ((key, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
+    raise ValueError(f'an object has the key {key!r} twice')
   return made
 
 

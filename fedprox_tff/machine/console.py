@@ -21,9 +21,10 @@ def say(text: str = '', *, stream: TextIO | None = None, end: str = '\n') -> Non
   try:
     stream.write(_writable(text + end, stream))
     stream.flush()
-  except OSError:
+  except (OSError, ValueError):  # ValueError: it is closed
     with contextlib.suppress(OSError, ValueError):
-      os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+      descriptor = stream.fileno()
+      os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -7,6 +7,7 @@ after a power loss the name may be there and the content gone. What must outlast
 
 import concurrent.futures
 import contextlib
+import itertools
 import os
 import pathlib
 import secrets
@@ -112,7 +113,7 @@ def set_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     OSError: If it cannot be moved.
   """
   make_folder(folder)
-  names = (path.name, *(f'{path.name}.{number}' for number in range(2, 10_000)))
+  names = itertools.chain([path.name], (f'{path.name}.{number}' for number in itertools.count(2)))
   aside = next(folder / name for name in names if not os.path.lexists(folder / name))
   path.rename(aside)
   return aside

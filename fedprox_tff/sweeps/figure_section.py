@@ -21,6 +21,7 @@ A file that says nothing of a figure can be drawn as well: a row for each quanti
 if they are few, and a curve for each [[curve]]. The word mu in a name is drawn as the Greek letter.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,6 +92,7 @@ def limits_of(table: Mapping[str, Any]) -> Limits:
   for quantity, ends in limits.items():
     _check_quantity(where, quantity)
     numbers = isinstance(ends, list) and len(ends) == 2 and all(type(end) in (int, float) for end in ends)
+    numbers = numbers and all(map(math.isfinite, ends))
     if not numbers or not ends[0] < ends[1]:
       raise UserError(f'{where}: {quantity}: two rising numbers are needed, such as [0.2, 1.5].')
   return {quantity: tuple(ends) for quantity, ends in limits.items()}

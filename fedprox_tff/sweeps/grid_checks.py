@@ -97,6 +97,7 @@ def searches(content: Mapping[str, Any], curves: Sequence[tuple[str, Mapping[str
   fixed = {key: section[key] for key in _OF_A_SEARCH if key in section}
   for key, value in fixed.items():
     check_value('[search]', key, value)
+    fixed[key] = FLAGS[key].parse(value)
   if 'seed' not in fixed:
     raise UserError('[search]: a seed is needed that no cell has, such as seed = 100.')
   lists = {key: values for key, values in section.items() if key not in fixed}

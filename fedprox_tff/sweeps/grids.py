@@ -104,7 +104,7 @@ def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid
     UserError: If anything in it is not allowed; the message names the file, the key and what is allowed.
   """
   try:
-    content = tomllib.loads(path.read_text())
+    content = _content(path)
     grid_checks.check_sections(content)
     figure = figure_section.read(content)
     source = _joined if figure and figure.grids else _read
@@ -112,11 +112,21 @@ def read(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Grid
     if figure:
       panels, curves = ([cell.panel for cell in grid.cells], [cell.curve for cell in grid.cells])
       figure_section.check_names(figure, lists=grid.lists, panels=panels, curves=curves)
-  except RecursionError:
-    raise UserError(f'{path}: its values are nested too deeply.') from None
-  except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UserError) as error:
+  except UserError as error:
     raise UserError(f'{path}: {error}') from None
   return grid
+
+
+def _content(path: pathlib.Path) -> dict[str, Any]:
+  """Returns what a file holds."""
+  try:
+    return tomllib.loads(path.read_text())
+  except RecursionError:
+    raise UserError('its values are nested too deeply.') from None
+  except OSError as error:
+    raise UserError(f'it cannot be read ({error.strerror}).') from None
+  except ValueError as error:  # not text, not TOML, or a number of thousands of digits
+    raise UserError(str(error)) from None
 
 
 def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Grid:
@@ -161,7 +171,8 @@ def _beside(path: pathlib.Path, name: str) -> pathlib.Path:
     raise UserError(f'[figure] grids: {name!r} is no name of a file.')
   neighbour = path.parent / f'{name}.toml'
   found = neighbour if neighbour.is_file() else find(name)
-  if 'grids' in tomllib.loads(found.read_text()).get('figure', {}):
+  figure = _content(found).get('figure')
+  if isinstance(figure, dict) and 'grids' in figure:
     raise UserError(f'[figure] grids: {name} has no cells of its own; grids that have some are needed.')
   return found
 

@@ -65,8 +65,7 @@ class Choice(NamedTuple):
   @property
   def is_at_the_end(self) -> bool:
     """Whether the value is the largest or smallest that was tried, so that a better one may lie beyond."""
-    order = sorted(self.trial.values, key=lambda value: math.inf if isinstance(value, str) else value)
-    return self.value in (order[0], order[-1])
+    return self.value in (min(self.trial.values), max(self.trial.values))
 
   def __str__(self) -> str:
     others = [

@@ -15,6 +15,7 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms.base import Algorithm, Local
 from fedprox_tff.config.choice import Choice
 from fedprox_tff.config.record import Config
+from fedprox_tff.core import batches
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import ALIGNMENT, Examples, FederatedDataset
 from fedprox_tff.federated.client_data import ArrayClientData
@@ -45,6 +46,7 @@ class Experiment(NamedTuple):
   algorithm: Algorithm
   initial_client_state: Any  # of a client that has not taken part; () if clients keep nothing
   evaluate_personal: PersonalEvaluator | None  # of clients' own models on their test examples
+  batch_size: int  # B as a number, and none that is larger than the federation's largest client makes sense of
 
 
 class Data(NamedTuple):
@@ -88,6 +90,7 @@ class Builder:
       algorithm,
       initial_client_state(algorithm, local_model(model)),
       self._personal_evaluator(algorithm, model),
+      batches.bounded(config.batch_size, int(dataset.train.sizes.max())),
     )
 
   def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:

@@ -14,9 +14,10 @@ import numpy as np
 import tree
 
 from fedprox_tff.core.errors import DamagedError, UserError
-from fedprox_tff.machine import files
+from fedprox_tff.machine import console, files
 from fedprox_tff.training import checkpoint_file, earlier_versions, metrics_file
 from fedprox_tff.training.checkpoint_file import Checkpoint, ClientTable
+from fedprox_tff.training.client_states import FOLDER as CLIENT_STATES
 from fedprox_tff.training.client_states import ClientStates, Snapshot
 from fedprox_tff.training.run_folder import RunFolder
 
@@ -26,7 +27,7 @@ _KEPT = 2  # the newest checkpoints
 class Checkpoints:
   """The checkpoints of an open run."""
 
-  def __init__(self, folder: RunFolder, say: Callable[[str], None] = print):
+  def __init__(self, folder: RunFolder, say: Callable[[str], None] = console.say):
     """Makes them.
 
     Args:
@@ -147,7 +148,7 @@ class Checkpoints:
       )
     self._tables = tables
     if self._client_states is not None:
-      self._client_states.keep_only(tables.values(), self._folder.aside / 'client_states' if has_damage else None)
+      self._client_states.keep_only(tables.values(), self._folder.aside / CLIENT_STATES if has_damage else None)
 
   def _begin_anew(self) -> None:
     """Makes room for round 0: rows without a checkpoint are those of a run that was ended early."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import tree
 
 from fedprox_tff.core.errors import DamagedError
 from fedprox_tff.machine import files, sealed
@@ -70,7 +71,6 @@ class ClientStates:
       place: 'memory' or 'disk', where they are between rounds.
     """
     self.initial, self._folder, self._on_disk = initial, folder, place == 'disk'
-    self._shapes = [np.shape(leaf) for leaf in _leaves(initial)]
     self._initial_numbers = _flat(initial)
     self._versions: dict[int, _Version] = {}
     self._saved: dict[tuple[int, int], bytes] = {}  # (client, round) of the states that saved rounds need; the digests
@@ -108,9 +108,7 @@ class ClientStates:
     numbers = version.numbers
     if numbers is None:
       numbers = self._read(client, version.round_num, version.digest)
-    ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
-    pieces = zip(np.split(numbers, ends[:-1]), self._shapes, strict=True)
-    return _packed(iter([piece.reshape(shape) for piece, shape in pieces]), self.initial)
+    return unflatten(numbers, self.initial)
 
   def save(self, snapshot: Snapshot) -> ClientTable:
     """Returns the table of a snapshot, whose states are on the disk then.
@@ -170,7 +168,10 @@ class ClientStates:
     for client, round_num in self._files():
       if (client, round_num) not in self._saved:
         path = self._path(client, round_num)
-        path.unlink(missing_ok=True) if aside is None else files.set_aside(path, aside)
+        if aside is None:
+          path.unlink(missing_ok=True)
+        else:
+          files.set_aside(path, aside)
     files.remove_unfinished(self._folder)
 
   def forget_before(self, round_num: int) -> None:
@@ -219,20 +220,11 @@ class ClientStates:
 
 def _flat(state: Any) -> np.ndarray:
   """Returns the numbers of a state, one after another."""
-  return np.concatenate([np.ravel(leaf) for leaf in _leaves(state)]).astype(np.float32, copy=False)
+  return np.concatenate([np.ravel(leaf) for leaf in tree.flatten(state)]).astype(np.float32, copy=False)
 
 
-def _leaves(state: Any) -> Iterator[Any]:
-  """Yields the arrays of nested tuples."""
-  if isinstance(state, tuple):
-    for part in state:
-      yield from _leaves(part)
-  else:
-    yield state
-
-
-def _packed(leaves: Iterator[np.ndarray], structure: Any) -> Any:
-  """Returns the leaves in the structure of nested tuples."""
-  if isinstance(structure, tuple):
-    return tuple(_packed(leaves, part) for part in structure)
-  return next(leaves)
+def unflatten(numbers: np.ndarray, initial: Any) -> Any:
+  """Returns the numbers of a state in the arrays and tuples of `initial`."""
+  leaves = tree.flatten(initial)
+  pieces = np.split(numbers, np.cumsum([np.size(leaf) for leaf in leaves])[:-1])
+  return tree.unflatten_as(initial, [piece.reshape(np.shape(leaf)) for piece, leaf in zip(pieces, leaves, strict=True)])

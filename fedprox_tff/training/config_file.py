@@ -72,10 +72,10 @@ def holds(folder: pathlib.Path, config: Config) -> bool:
     OSError: If config.json may be good and cannot be read.
   """
   try:
-    with files.naming(folder / NAME):
-      return not config.differences(json.loads((folder / NAME).read_bytes())['config'])
-  except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+    record = read(folder)
+  except DamagedError:
     return False
+  return record is not None and not config.differences(record['config'])
 
 
 def check(record: Any) -> None:

@@ -18,14 +18,16 @@ import tree
 
 from fedprox_tff.core.errors import DamagedError
 from fedprox_tff.machine import files
+from fedprox_tff.training import checkpoint_file
+from fedprox_tff.training.client_states import FOLDER, unflatten
 
-_CHECKPOINTS, _CLIENT_STATES, _EARLIER = 'checkpoints', 'client_states', 'earlier'
+_EARLIER = 'earlier'
 _NAME = re.compile(r'round_([0-9]{1,18})', re.ASCII)
 
 
 def saved_rounds(run_folder: pathlib.Path) -> list[int]:
   """Returns the rounds that have a checkpoint of an earlier version, the newest first."""
-  folder = run_folder / _CHECKPOINTS
+  folder = run_folder / checkpoint_file.FOLDER
   names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.exists() else []
   return sorted((int(match[1]) for name in names if (match := _NAME.fullmatch(name))), reverse=True)
 
@@ -43,7 +45,7 @@ def read_state(run_folder: pathlib.Path, round_num: int, structure: Any) -> Any:
   """
   import tensorflow as tf
 
-  path = run_folder / _CHECKPOINTS / f'round_{round_num}' / 'variables' / 'variables'
+  path = run_folder / checkpoint_file.FOLDER / f'round_{round_num}' / 'variables' / 'variables'
 
   def read(place: tuple[Any, ...], leaf: Any) -> np.ndarray:
     array = variables.get_tensor('/'.join(['_value', *map(str, place), '.ATTRIBUTES', 'VARIABLE_VALUE']))
@@ -69,23 +71,21 @@ def read_clients(run_folder: pathlib.Path, round_num: int, initial: Any) -> Iter
   Raises:
     DamagedError: If one is not there, or damaged.
   """
-  folder, leaves = run_folder / _CLIENT_STATES, tree.flatten(initial)
-  ends = np.cumsum([np.size(leaf) for leaf in leaves])
+  folder, size = run_folder / FOLDER, sum(np.size(leaf) for leaf in tree.flatten(initial))
   for client, last_round in _array(folder / f'round_{round_num}.npy').reshape(-1, 2).tolist():
     numbers = _array(folder / f'{client}-{last_round}.npy')
-    if numbers.shape != (ends[-1],) or numbers.dtype != np.float32:
-      raise DamagedError(f'{folder}/{client}-{last_round}.npy holds {numbers.size} numbers, not {ends[-1]}')
-    pieces = zip(np.split(numbers, ends[:-1]), leaves, strict=True)
-    yield client, last_round, tree.unflatten_as(initial, [piece.reshape(np.shape(leaf)) for piece, leaf in pieces])
+    if numbers.shape != (size,) or numbers.dtype != np.float32:
+      raise DamagedError(f'{folder}/{client}-{last_round}.npy holds {numbers.size} numbers, not {size}')
+    yield client, last_round, unflatten(numbers, initial)
 
 
 def set_aside(run_folder: pathlib.Path) -> None:
   """Moves what an earlier version saved out of the way."""
   aside = run_folder / _EARLIER
   for round_num in saved_rounds(run_folder):
-    files.set_aside(run_folder / _CHECKPOINTS / f'round_{round_num}', aside)
-  for path in (run_folder / _CLIENT_STATES).glob('*.npy'):
-    files.set_aside(path, aside / _CLIENT_STATES)
+    files.set_aside(run_folder / checkpoint_file.FOLDER / f'round_{round_num}', aside)
+  for path in (run_folder / FOLDER).glob('*.npy'):
+    files.set_aside(path, aside / FOLDER)
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

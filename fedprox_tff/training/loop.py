@@ -10,7 +10,7 @@ from fedprox_tff.core.errors import DamagedError, RunFailedError
 from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP
-from fedprox_tff.training import rows
+from fedprox_tff.training import client_states, rows
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates, Snapshot
@@ -32,16 +32,16 @@ def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunF
 
   However it ends, the state of the last whole round is saved.
 
-  Raises:
-    UserError: If the folder holds damage that nothing can be restored from.
-    RunFailedError: If what a client keeps is damaged while the run goes on.
-
   Args:
     config: The run.
     experiment: Its parts.
     runtime: The runtime in use.
     folder: Where rows and checkpoints go, and where an earlier part of the run may lie.
     progress: Is told of each round.
+
+  Raises:
+    UserError: If the folder holds damage that nothing can be restored from.
+    RunFailedError: If what a client keeps is damaged while the run goes on.
   """
   try:
     _train(config, experiment, runtime, folder, progress)
@@ -86,7 +86,7 @@ def _client_states(config: Config, experiment: Experiment, folder: RunFolder) ->
   """Returns what clients keep; None if they keep nothing."""
   if not experiment.initial_client_state:
     return None
-  return ClientStates(experiment.initial_client_state, folder.path / 'client_states', place=config.client_states)
+  return ClientStates(experiment.initial_client_state, folder.path / client_states.FOLDER, place=config.client_states)
 
 
 def _snapshot(states: ClientStates | None) -> Snapshot | None:
@@ -111,7 +111,7 @@ def _client_memory(cohort: Sequence[Participant], kept: Snapshot | None, states:
 
 def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: ClientExamples) -> None:
   """Compiles rounds, of one client and of many, by such that are forgotten, so that none of the run waits for it."""
-  for client in clients_by_width(config, experiment):
+  for client in clients_by_width(experiment):
     step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
     payload = payload_of(config, experiment, data, step, 0)
     for num_clients in {1, min(config.clients_per_round, LARGEST_GROUP)}:

@@ -19,17 +19,12 @@ from fedprox_tff.training.cohort import Participant, sample_cohort, with_at_most
 ClientExamples = Callable[[int], tuple[Any, range]]
 
 
-def batch_size_of(config: Config, experiment: Experiment) -> int:
-  """Returns B as a number, and none that is larger than the federation's largest client makes sense of."""
-  return batches.bounded(config.batch_size, int(experiment.train_data.sizes.max()))
-
-
-def clients_by_width(config: Config, experiment: Experiment) -> list[int]:
+def clients_by_width(experiment: Experiment) -> list[int]:
   """Returns the smallest client for each width that batches have in a run: each has to be compiled."""
-  sizes, batch_size = experiment.train_data.sizes, batch_size_of(config, experiment)
+  sizes = experiment.train_data.sizes
   smallest: dict[int, int] = {}
   for size in np.unique(sizes[sizes > 0]).tolist():
-    smallest.setdefault(batches.width(size, batch_size), size)
+    smallest.setdefault(batches.width(size, experiment.batch_size), size)
   return [int(np.argmax(sizes == size)) for size in smallest.values()]
 
 
@@ -41,7 +36,7 @@ def draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[
     round_num=round_num,
     clients_per_round=config.clients_per_round,
     epochs=config.epochs,
-    batch_size=batch_size_of(config, experiment),
+    batch_size=experiment.batch_size,
     stragglers=config.stragglers,
     straggler_policy=config.straggler_policy,
     sampling=config.sampling,
@@ -71,7 +66,7 @@ def payload_of(
     examples,
     rows=rows,
     num_epochs=config.epochs,
-    batch_size=batch_size_of(config, experiment),
+    batch_size=experiment.batch_size,
     key=(config.seed, round_num, participant.client),
     num_steps=participant.num_steps,
     weight=participant.weight,

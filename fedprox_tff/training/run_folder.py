@@ -26,6 +26,7 @@ from fedprox_tff.training import checkpoint_file, config_file, metrics_file
 from fedprox_tff.training.metrics_file import MetricsFile
 
 _LOCK = '.lock'  # the file whose lock the process at work holds
+_ASIDE = 'damaged'
 
 
 class RunFolder:
@@ -41,7 +42,7 @@ class RunFolder:
       notes: What its user should know of damage to it.
     """
     self.path, self.config, self.record, self.notes = path, config, record, notes
-    self.aside = path / 'damaged'
+    self.aside = path / _ASIDE
     self.metrics = MetricsFile(path / metrics_file.NAME)
 
   def begin_anew(self) -> bool:
@@ -155,7 +156,7 @@ def _record(path: pathlib.Path, config: Config, dataset: FederatedDataset, notes
   if then not in (None, now):
     notes.append(f'note: the run began with {then} threads and has {now} now; the last bits of a network may differ.')
   if damage:
-    files.set_aside(path / config_file.NAME, path / 'damaged')
+    files.set_aside(path / config_file.NAME, path / _ASIDE)
   if is_lost:
     what = damage or f'{path / config_file.NAME} is missing'
     notes.append(f'warning: {what}. It is written again from a checkpoint.')

@@ -56,6 +56,16 @@ def test_x_of_the_config(runs, make_run):
     sheet_of(runs, x='config/mu', hue=['stragglers'])
 
 
+def test_an_axis_without_a_name_is_refused(runs):
+  with pytest.raises(UserError, match='is not a key of the config'):
+    sheet_of(runs[:2], x='config/')
+
+
+def test_rounds_may_be_drawn_too(runs):
+  [[panel]] = sheet_of(runs[:2], x='train/loss', y='round_num').panels
+  assert [table.to_numpy().tolist() for table in panel.curves.values()] == [[[0, 0], [1, 1], [2, 2]]]
+
+
 def test_x_of_the_csv(runs):
   [[panel]] = sheet_of(runs[:2], x='train/loss').panels
   assert panel.curves['FedAvg'].index.tolist() == [2.0, 1.5, 1.0]

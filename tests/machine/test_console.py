@@ -54,3 +54,9 @@ def test_a_stream_of_no_file():
   stream = io.StringIO()
   say('größer', stream=stream, end='')
   assert stream.getvalue() == 'größer'
+
+
+def test_a_stream_that_is_closed():
+  stream = io.StringIO()
+  stream.close()
+  say('nobody', stream=stream)

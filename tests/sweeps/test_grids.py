@@ -258,6 +258,7 @@ def test_a_figure_of_other_grids_has_their_cells(tmp_path):
     ('[[panel]]\nname = "a"\nepoch = 3', ['[[panel]] a: epoch', 'did you mean epochs?']),
     ('[[panel]]\nname = "a"\nlimits = 3', ['[[panel]] a: limits', 'a table is needed']),
     ('[[panel]]\nname = "a"\nlimits = { loss = [0, 1] }', ['[[panel]] a: limits: loss', 'there are round_num']),
+    ('[[panel]]\nname = "a"\nlimits = { mu = [0, inf] }', ['[[panel]] a: limits: mu', 'two rising numbers']),
     ('[[panel]]\nname = "a"\nlimits = { mu = [1, 0] }', ['[[panel]] a: limits: mu', 'two rising numbers']),
     ('[grid]\nepochs = [1]\n[[panel]]\nname = "a"\nepochs = 3', ['[[panel]] a: epochs', '[grid] has it too']),
     (

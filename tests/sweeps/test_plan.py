@@ -25,7 +25,9 @@ def claims(tmp_path):
 
 def finish(config, loss=1.0):
   write_run(run_folder.folder(config), [loss] * (config.rounds + 1))
-  (run_folder.folder(config) / 'config.json').write_text(json.dumps({'config': config.record()}))
+  (run_folder.folder(config) / 'config.json').write_text(
+    json.dumps({'config': config.record(), 'data': {'source': 'digits', 'fingerprint': ''}})
+  )
 
 
 def states(plan, claims):

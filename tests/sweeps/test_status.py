@@ -22,7 +22,9 @@ def write(config, metrics):
   path = folder(config)
   path.mkdir(exist_ok=True)
   (path / 'metrics.csv').write_text(metrics)
-  (path / 'config.json').write_text(json.dumps({'config': config.record()}))
+  (path / 'config.json').write_text(
+    json.dumps({'config': config.record(), 'data': {'source': 'digits', 'fingerprint': ''}})
+  )
 
 
 def test_cells_that_share_data_and_computations_lie_together():

@@ -119,7 +119,9 @@ def write(config, metrics, **values):
   path = run_folder.folder(config)
   path.mkdir(exist_ok=True)
   (path / 'metrics.csv').write_text(metrics)
-  (path / 'config.json').write_text(json.dumps({'config': {**config.flat(), **values}}))
+  (path / 'config.json').write_text(
+    json.dumps({'config': {**config.flat(), **values}, 'data': {'source': 'digits', 'fingerprint': ''}})
+  )
 
 
 @pytest.mark.parametrize(
