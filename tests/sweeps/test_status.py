@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.machine import locks
 from fedprox_tff.sweeps import status
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.training import data
@@ -92,3 +93,12 @@ def test_a_damaged_cell_is_to_do_and_stops_no_look_at_others(config, tmp_path, n
   assert first.state == ('done' if is_whole else 'to do')
   assert first.rounds <= config.rounds
   assert second.state == 'done'
+
+
+def test_a_cell_without_a_claim_whose_run_is_locked_is_at_work(config, tmp_path):
+  """By a run by hand, or by an owner that was taken for dead."""
+  claims = Claims(tmp_path / '.claims')
+  write(config, 'round_num,mu\n0,1.0\n1,1.0\n')
+  with locks.held(folder(config) / '.lock'):
+    assert [s.state for s in status.look([config], claims, {}, set())] == ['running']
+  assert [s.state for s in status.look([config], claims, {}, set())] == ['to do']
