@@ -39,6 +39,7 @@ from benchmarks.round_time import load_split
 from fedprox_tff.algorithms import fedavg, fedprox
 from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.core import streams
+from fedprox_tff.core.task import Task
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
@@ -266,7 +267,7 @@ def main() -> None:
   examples = Examples(*(np.ascontiguousarray(array[:2000]) for array in split.examples))
   shape = examples.x.shape[1:]
   with tempfile.TemporaryDirectory() as folder, runtimes.use('in_process'):
-    work = Work(examples, 20, logistic().build(shape, CLASSES, seed=0), 0.03)
+    work = Work(examples, 20, logistic().build(Task(shape, CLASSES), seed=0), 0.03)
     library = compiled(folder)
     results = best_of(logistic_contenders(work, library), given.turns)
     check(results, [name for name in results if 'mu = 0' not in name], as_rows, 1e-4)
@@ -274,7 +275,7 @@ def main() -> None:
     print_steps(results, work.steps, 'µs', 1e6, {} if library else {'plain C, one thread': 'no C compiler here'})
 
     # A small learning rate: at 0.03 the last bits decide, within 40 steps, which of two pixels max pooling takes.
-    work = Work(Examples(*(array[:400] for array in examples)), 2, cnn().build(shape, CLASSES, seed=0), 0.001)
+    work = Work(Examples(*(array[:400] for array in examples)), 2, cnn().build(Task(shape, CLASSES), seed=0), 0.001)
     results = best_of(cnn_contenders(work, given.torch_python, folder), given.turns)
     check(results, [name for name in results if 'mu = 1' not in name], tuple, 1e-3)
     print(f'\nConvolutional network, {work.steps} local steps\n')

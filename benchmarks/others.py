@@ -33,6 +33,7 @@ from benchmarks.round_time import load_split
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import streams
 from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.task import Task
 from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit
 from fedprox_tff.models import logistic
@@ -73,7 +74,7 @@ def export(path: pathlib.Path, rounds: int) -> str:
     )
     for round_num in range(1, rounds + 1)
   ]
-  kernel, bias = as_rows(logistic().build(train.examples.x.shape[1:], 10, seed=0).initial_weights)
+  kernel, bias = as_rows(logistic().build(Task(train.examples.x.shape[1:], 10), seed=0).initial_weights)
   arrays = {
     f'{name}_{key}': array for name, split in (('train', train), ('test', test)) for key, array in _arrays(split)
   }

@@ -25,6 +25,7 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms import fedavg
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DataError
+from fedprox_tff.core.task import Task
 from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.federated import runtimes
@@ -63,7 +64,7 @@ def load_split() -> tuple[ClientSplit, str]:
 
 def contenders(split: ClientSplit) -> Iterator[Contender]:
   """Yields ours in both runtimes, and TFF's stock client work in both."""
-  model = logistic().build(split.examples.x.shape[1:], 10, seed=0)
+  model = logistic().build(Task(split.examples.x.shape[1:], 10), seed=0)
 
   examples = Examples(*map(tf.constant, split.examples))
 

@@ -23,6 +23,7 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms import fedprox
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.core.task import Task
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.local_model import functional_model
@@ -119,7 +120,7 @@ def main() -> int:
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  model = logistic().build((28, 28, 1), 10, seed=0)
+  model = logistic().build(Task((28, 28, 1), 10), seed=0)
   evaluate = build_evaluation(model, split.examples)
   rows = []
   for name, build in (('this suite', ours), ('tff.learning.algorithms', builtin)):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedprox_tff.core.errors import DataError, UserError
+from fedprox_tff.core.task import FEATURES, Inputs, Task
 
 __all__ = [
   'ALIGNMENT',
@@ -28,13 +29,14 @@ __all__ = [
 ]
 
 ALIGNMENT = 64  # bytes: where TensorFlow's tensors begin
+_FIRST_TYPES = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64))
 
 
 class Examples(NamedTuple):
   """Examples in one array each."""
 
-  x: np.ndarray  # float32 [n, ...]: features
-  y: np.ndarray  # int32 [n]: labels
+  x: np.ndarray  # [n, ...]: features, of any type that `Inputs` or a network turns into floats; float32 mostly
+  y: np.ndarray  # int32 [n]: labels; or [n, length], a label at each place, -1 where there is nothing to predict
 
 
 class Statistics(NamedTuple):
@@ -75,6 +77,7 @@ class FederatedDataset:
   num_classes: int
   source: str  # one line: the files it came from, or how it was made
   paper: Statistics | None = None  # what the paper reports, where this federation is one of the paper's
+  inputs: Inputs = FEATURES  # what the numbers in x mean
 
   @property
   def num_clients(self) -> int:
@@ -87,13 +90,21 @@ class FederatedDataset:
     digest = hashlib.blake2b(digest_size=16)
     for split in (self.train, self.test):
       for array in (split.offsets, split.examples.y, split.examples.x):
+        if array.dtype not in _FIRST_TYPES:  # which runs before there were others had, without a word on it
+          digest.update(f'{array.dtype}{array.shape}'.encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
   @property
   def input_shape(self) -> tuple[int, ...]:
-    """The shape of one example's features."""
+    """The shape of one example's features, as they are kept."""
     return self.train.examples.x.shape[1:]
+
+  @property
+  def task(self) -> Task:
+    """What a network has to know of this data set."""
+    shape = self.input_shape if self.inputs.shape is None else self.inputs.shape
+    return Task(shape, self.num_classes, self.inputs, self.train.examples.y.shape[1:])
 
 
 class DataSet(NamedTuple):
@@ -149,16 +160,35 @@ def data_folder(data_dir: str) -> str:
   return folder
 
 
-def empty_split(sizes: np.ndarray, input_shape: tuple[int, ...]) -> ClientSplit:
-  """Returns a split whose client k has room for sizes[k] examples, to be written through `ClientSplit.client`."""
+def empty_split(
+  sizes: np.ndarray,
+  input_shape: tuple[int, ...],
+  *,
+  dtype: type[np.generic] = np.float32,
+  label_shape: tuple[int, ...] = (),
+) -> ClientSplit:
+  """Returns a split whose client k has room for sizes[k] examples, to be written through `ClientSplit.client`.
+
+  Args:
+    sizes: n_k of each client.
+    input_shape: The shape of one example's x.
+    dtype: The type of x.
+    label_shape: The shape of one example's y.
+  """
   offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-  x = _aligned_empty((offsets[-1], *input_shape), np.float32)
-  return ClientSplit(Examples(x, _aligned_empty((offsets[-1],), np.int32)), offsets)
+  x = _aligned_empty((offsets[-1], *input_shape), dtype)
+  return ClientSplit(Examples(x, _aligned_empty((offsets[-1], *label_shape), np.int32)), offsets)
 
 
 def split_from_clients(clients: Sequence[Examples]) -> ClientSplit:
-  """Concatenates the examples of clients, at least one, in their order, into a `ClientSplit`."""
-  split = empty_split(np.array([len(client.y) for client in clients]), clients[0].x.shape[1:])
+  """Concatenates the examples of clients, at least one, in their order, into a `ClientSplit`.
+
+  x keeps its type, but that float64 becomes float32.
+  """
+  x, y = clients[0]
+  dtype = np.float32 if x.dtype == np.float64 else x.dtype
+  sizes = np.array([len(client.y) for client in clients])
+  split = empty_split(sizes, x.shape[1:], dtype=dtype, label_shape=y.shape[1:])
   np.concatenate([client.x for client in clients], out=split.examples.x)
   np.concatenate([client.y for client in clients], out=split.examples.y)
   return split

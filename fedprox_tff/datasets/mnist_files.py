@@ -10,16 +10,14 @@ import gzip
 import hashlib
 import os
 import pathlib
-import socket
 from collections.abc import Mapping
 
 import numpy as np
 
 from fedprox_tff.core.errors import DataError
-from fedprox_tff.datasets import base
+from fedprox_tff.datasets import sources
 from fedprox_tff.machine import files
 
-VARIABLE = 'FEDPROX_DATA_DIR'
 NPZ = 'mnist.npz'
 NPZ_ARRAYS = ('x_train', 'y_train', 'x_test', 'y_test')  # in the order of IDX_SHA256
 IDX_SHA256 = {
@@ -28,7 +26,6 @@ IDX_SHA256 = {
   't10k-images-idx3-ubyte': '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
   't10k-labels-idx1-ubyte': 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2',
 }
-TIMEOUT = 20.0  # seconds without a word from the server before the download is given up
 
 
 def read(data_dir: str | None, published: Mapping[str, str] = IDX_SHA256) -> tuple[np.ndarray, np.ndarray, str]:
@@ -46,7 +43,7 @@ def read(data_dir: str | None, published: Mapping[str, str] = IDX_SHA256) -> tup
     UserError: if `data_dir` is not a folder.
     DataError: if a file is not the published one, or the download fails.
   """
-  paths = find(data_dir) or [_download(cache_dir(), published)]
+  paths = find(data_dir) or [_download(sources.cache_dir(), published)]
   return *_verified(paths, published), f'{_place(paths)}, sha256 verified'
 
 
@@ -65,20 +62,13 @@ def find(data_dir: str | None) -> list[str]:
   Raises:
     UserError: if `data_dir` is given and is not a folder.
   """
-  given = base.data_folder(data_dir) if data_dir else None
-  places = [place for place in (given, os.environ.get(VARIABLE), cache_dir()) if place]
-  for folder in [os.path.join(os.path.expanduser(place), sub) for place in places for sub in ('', 'mnist')]:
+  for folder in sources.places(data_dir, 'mnist'):
     idx = [path for name in IDX_SHA256 for path in _spellings(folder, name)[:1]]
     if len(idx) == len(IDX_SHA256):
       return idx
     if os.path.isfile(os.path.join(folder, NPZ)):
       return [os.path.join(folder, NPZ)]
   return []
-
-
-def cache_dir() -> str:
-  """Returns the folder that downloads are kept in."""
-  return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'fedprox_tff')
 
 
 def _spellings(folder: str, name: str) -> list[str]:
@@ -131,20 +121,11 @@ def _idx_header(array: np.ndarray) -> bytes:
 
 def _download(folder: str, published: Mapping[str, str]) -> str:
   """Downloads `mnist.npz` into `folder`, where it appears only once it is whole and verified."""
-  timeout = socket.getdefaulttimeout()
-  try:
+  with sources.fetching('MNIST', instead='use --dataset=digits, which needs no download'):
     import tensorflow as tf  # imported here: it takes seconds, and only a machine's first run downloads
 
     os.makedirs(folder, exist_ok=True)
     with files.replacing(pathlib.Path(folder, NPZ)) as unfinished:
-      socket.setdefaulttimeout(TIMEOUT)  # urllib's own is to wait for ever
       tf.keras.datasets.mnist.load_data(path=str(unfinished))
       _verified([str(unfinished)], published)
-  except Exception as error:  # Keras raises a bare Exception for whatever urllib met
-    raise DataError(
-      f'MNIST is not on this machine and could not be downloaded ({error}). Put its files in a folder and name it with '
-      f'--data_dir or ${VARIABLE}, or use --dataset=digits, which needs no download.'
-    ) from error
-  finally:
-    socket.setdefaulttimeout(timeout)
   return os.path.join(folder, NPZ)

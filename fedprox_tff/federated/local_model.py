@@ -113,7 +113,7 @@ def _from_model(model: Model) -> LocalModel:
         if model.component_logits is not None and example_weights is not None:
           losses = _losses(model.component_logits(trainable, batch['x']), batch['y'])
         elif model.train_logits is not None:
-          train_logits, statistics = model.train_logits(trainable, batch['x'], mask)
+          train_logits, statistics = model.train_logits(trainable, batch['x'], mask, None)
           losses = _losses(train_logits, batch['y'])
         else:
           losses = _losses(logits(trainable, batch['x']), batch['y'])

@@ -6,26 +6,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedprox_tff.core.task import Task
 from fedprox_tff.core.tree import Weights
 
 
 class Model(NamedTuple):
   """A classifier with cross-entropy loss.
 
+  `weights` are the trainable ones, and behind them those of `frozen`.
+
   Attributes:
     name: The name on the command line.
-    initial_weights: One float32 array for each variable, drawn from the run's seed.
-    logits: `(weights, x)` to logits [batch, num_classes], in TensorFlow operations.
+    initial_weights: One float32 array for each trainable variable, drawn from the run's seed.
+    logits: `(weights, x)` to logits in TensorFlow operations: [batch, num_classes], or [batch, length, num_classes]
+      where an example has a label at each of its places.
     step_logits: The same function in the operations that are the fastest for the few examples of a local step.
     input_shape: The shape of one example's features.
     jit_compile: Whether XLA makes a local step faster on a CPU. It halves the step of small dense models; TensorFlow's
       own convolutions are far faster than XLA's there.
     normalisation: For each weight whether a normalisation layer owns it: scale gamma, shift beta and the running
       statistics, which are weights like all others, of gradient zero. Empty: the model has no such layer.
-    train_logits: `(weights, x, mask)` to the logits that a local step sees, where normalisation is by the batch's own
-      statistics, and to the new values of the running ones by their place in the weights. `mask`, float [batch], is 1
-      for examples and 0 for padding. None: `step_logits`, and nothing that runs.
+    train_logits: `(weights, x, mask, key)` to the logits that a local step sees, where normalisation is by the batch's
+      own statistics and units drop out, and to the new values of the running statistics by their place in the weights.
+      `mask`, float [batch], is 1 for examples and 0 for padding. `key`, int32 [2], is the step's own: all that it draws
+      at random it draws from it, by TensorFlow's stateless operations. None: `step_logits`, and nothing that runs.
     component_logits: Of a mixture of M models: `(weights, x)` to their logits, [batch, M, num_classes].
+    draws: Whether `train_logits` draws anything at random. If not, its `key` is None.
+    frozen: Weights that do not learn and that all clients share, such as vectors of words.
+    task_layers: For each trainable weight whether it belongs to the layers that a client's own task needs, the first
+      and the last ones, where clients do not predict the same. Empty: the model does not tell.
+    chunk: How many examples go through the network at a time where no gradient step follows: what bounds its memory.
+    input_type: numpy's name of the type of x.
+    label_shape: The shape of one example's labels, as in `Task`.
   """
 
   name: str
@@ -35,8 +47,14 @@ class Model(NamedTuple):
   input_shape: tuple[int, ...]
   jit_compile: bool
   normalisation: tuple[bool, ...] = ()
-  train_logits: Callable[[Weights, Any, Any], tuple[Any, Mapping[int, Any]]] | None = None
+  train_logits: Callable[[Weights, Any, Any, Any], tuple[Any, Mapping[int, Any]]] | None = None
   component_logits: Callable[[Weights, Any], Any] | None = None
+  draws: bool = False
+  frozen: Weights = ()
+  task_layers: tuple[bool, ...] = ()
+  chunk: int = 1024
+  input_type: str = 'float32'
+  label_shape: tuple[int, ...] = ()
 
 
 class Architecture(NamedTuple):
@@ -45,13 +63,51 @@ class Architecture(NamedTuple):
   Attributes:
     name: The name on the command line.
     title: What figures and captions call it.
-    build: `(input_shape, num_classes, *, seed)` to the `Model` for examples of that shape, with initial weights that
-      are drawn from the run's seed. It raises `ValueError` if examples of that shape do not fit.
+    build: `(task, *, seed)` to the `Model` for a `Task`, with initial weights that are drawn from the run's seed. It
+      raises `ValueError` if the task's examples do not fit.
   """
 
   name: str
   title: str
   build: Callable[..., Model]
+
+
+def require_images(name: str, task: Task) -> tuple[int, int, int]:
+  """Returns the height, the width and the channels of a task's images.
+
+  Raises:
+    ValueError: If its examples are no images.
+  """
+  if len(task.input_shape) != 3 or task.inputs.kind in ('tokens', 'graphs'):
+    raise ValueError(
+      f'The model {name} needs images (height, width, channels), not {_what(task)} of shape {task.input_shape}.'
+    )
+  return task.input_shape
+
+
+def require_tokens(name: str, task: Task) -> int:
+  """Returns the size of the vocabulary of a task's texts.
+
+  Raises:
+    ValueError: If its examples are no texts.
+  """
+  if task.inputs.kind != 'tokens':
+    raise ValueError(f'The model {name} needs text, places in a vocabulary, not {_what(task)}.')
+  return task.inputs.vocabulary
+
+
+def require_numbers(name: str, task: Task) -> None:
+  """Refuses examples that are not vectors of measurements.
+
+  Raises:
+    ValueError: If so.
+  """
+  if task.inputs.kind in ('tokens', 'graphs'):
+    raise ValueError(f'The model {name} needs measurements or images, not {_what(task)}.')
+
+
+def _what(task: Task) -> str:
+  return {'tokens': 'text', 'graphs': 'graphs'}.get(task.inputs.kind, 'features')
 
 
 def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:

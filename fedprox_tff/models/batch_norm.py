@@ -71,7 +71,8 @@ def with_batch_norm(
   def logits(weights, x):
     return forward(bind(weights, lambda place, x: _evaluate(x, *weights[place : place + 4])), x)
 
-  def train_logits(weights, x, mask):
+  def train_logits(weights, x, mask, key):
+    del key  # nothing here is drawn at random
     statistics = {}
 
     def normalise(place, x):

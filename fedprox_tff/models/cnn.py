@@ -8,14 +8,15 @@ with a ReLU, and the output layer: 1,663,370 parameters on MNIST, which fixes th
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.models.base import Architecture, Model, glorot_uniform
+from fedprox_tff.core.task import Task
+from fedprox_tff.models.base import Architecture, Model, glorot_uniform, require_images
 
 
 def cnn() -> Architecture:
-  """Returns the network for images of `input_shape` (height, width, channels)."""
+  """Returns the network for images."""
 
-  def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
-    kernels = initial_kernels('cnn', input_shape, num_classes, seed=seed)
+  def build(task: Task, *, seed: int) -> Model:
+    kernels = initial_kernels('cnn', task, seed=seed)
     flat = kernels[2].shape[0]
     initial_weights = []
     for kernel in kernels:
@@ -31,17 +32,15 @@ def cnn() -> Architecture:
       x = tf.nn.relu(tf.reshape(x, [-1, flat]) @ kernel_3 + bias_3)
       return x @ kernel_4 + bias_4
 
-    return Model('cnn', tuple(initial_weights), logits, logits, input_shape, jit_compile=False)
+    return Model('cnn', tuple(initial_weights), logits, logits, task.input_shape, jit_compile=False)
 
   return Architecture('cnn', 'CNN', build)
 
 
-def initial_kernels(name: str, input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> tuple[np.ndarray, ...]:
+def initial_kernels(name: str, task: Task, *, seed: int) -> tuple[np.ndarray, ...]:
   """Returns the initial kernels of the four layers, for `name`, a model that has such layers."""
-  if len(input_shape) != 3:
-    raise ValueError(f'The model {name} needs images (height, width, channels), not features of shape {input_shape}.')
-  height, width, channels = input_shape
+  height, width, channels = require_images(name, task)
   flat = -(-height // 4) * -(-width // 4) * 64
   rng = streams.generator('model', seed)
-  shapes = [(5, 5, channels, 32), (5, 5, 32, 64), (flat, 512), (512, num_classes)]
+  shapes = [(5, 5, channels, 32), (5, 5, 32, 64), (flat, 512), (512, task.num_classes)]
   return tuple(glorot_uniform(rng, shape) for shape in shapes)

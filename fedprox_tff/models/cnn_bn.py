@@ -8,16 +8,17 @@ statistics.
 
 import numpy as np
 
+from fedprox_tff.core.task import Task
 from fedprox_tff.models.base import Architecture, Model
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
 from fedprox_tff.models.cnn import initial_kernels
 
 
 def cnn_bn() -> Architecture:
-  """Returns the network for images of `input_shape` (height, width, channels)."""
+  """Returns the network for images."""
 
-  def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
-    kernel_1, kernel_2, kernel_3, kernel_4 = initial_kernels('cnn_bn', input_shape, num_classes, seed=seed)
+  def build(task: Task, *, seed: int) -> Model:
+    kernel_1, kernel_2, kernel_3, kernel_4 = initial_kernels('cnn_bn', task, seed=seed)
 
     def forward(parts, x):
       import tensorflow as tf
@@ -32,7 +33,7 @@ def cnn_bn() -> Architecture:
     parts = []
     for kernel in (kernel_1, kernel_2, kernel_3):
       parts += [kernel, BatchNorm(kernel.shape[-1])]
-    parts += [kernel_4, np.zeros(num_classes, np.float32)]
-    return with_batch_norm('cnn_bn', parts, forward, input_shape, jit_compile=False)
+    parts += [kernel_4, np.zeros(task.num_classes, np.float32)]
+    return with_batch_norm('cnn_bn', parts, forward, task.input_shape, jit_compile=False)
 
   return Architecture('cnn_bn', 'CNN with batch normalisation', build)

@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.models.base import Architecture, Model, glorot_uniform
+from fedprox_tff.core.task import Task
+from fedprox_tff.models.base import Architecture, Model, glorot_uniform, require_numbers
 
 _MAX_ROWS = 16  # classes up to which a local step takes row after row: half the time of one product of matrices for 10
 
@@ -19,8 +20,9 @@ _MAX_ROWS = 16  # classes up to which a local step takes row after row: half the
 def logistic() -> Architecture:
   """Returns softmax regression on the flattened features: 7,850 parameters on MNIST."""
 
-  def build(input_shape: tuple[int, ...], num_classes: int, *, seed: int) -> Model:
-    num_inputs = math.prod(input_shape)
+  def build(task: Task, *, seed: int) -> Model:
+    require_numbers('logistic', task)
+    num_inputs, num_classes = math.prod(task.input_shape), task.num_classes
     kernel = glorot_uniform(streams.generator('model', seed), (num_inputs, num_classes))
     initial_weights = (np.ascontiguousarray(kernel.T), np.zeros(num_classes, np.float32))
 
@@ -39,6 +41,6 @@ def logistic() -> Architecture:
       x = tf.reshape(x, [-1, num_inputs])
       return tf.stack([tf.linalg.matvec(x, row) for row in tf.unstack(kernel)], axis=1) + bias
 
-    return Model('logistic', initial_weights, logits, step_logits, input_shape, jit_compile=True)
+    return Model('logistic', initial_weights, logits, step_logits, task.input_shape, jit_compile=True)
 
   return Architecture('logistic', 'logistic regression', build)

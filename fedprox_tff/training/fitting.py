@@ -36,7 +36,7 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   if algorithm.needs.components:
     architecture = mixture(architecture, algorithm.needs.components)
   try:
-    return architecture.build(dataset.input_shape, dataset.num_classes, seed=config.seed)
+    return architecture.build(dataset.task, seed=config.seed)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None
 

@@ -6,14 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from fedprox_tff.datasets import mnist_files
+from fedprox_tff.datasets import mnist_files, sources
 from fedprox_tff.datasets.statistics import statistics
 from tests.federations import load
 
-FOLDER = os.environ.get(mnist_files.VARIABLE)
+FOLDER = os.environ.get(sources.VARIABLE)
 pytestmark = pytest.mark.skipif(
   not (FOLDER and os.path.isdir(FOLDER) and mnist_files.find(FOLDER)),
-  reason=f'${mnist_files.VARIABLE} names no folder with MNIST',
+  reason=f'${sources.VARIABLE} names no folder with MNIST',
 )
 
 

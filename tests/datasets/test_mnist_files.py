@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.core.errors import DataError, UserError
-from fedprox_tff.datasets import mnist_files
+from fedprox_tff.datasets import mnist_files, sources
 
 RNG = np.random.default_rng(0)
 X_TRAIN, X_TEST = (RNG.integers(0, 256, (n, 28, 28)).astype(np.uint8) for n in (7, 3))
@@ -103,7 +103,7 @@ def test_looks_in_the_flag_then_the_variable_then_the_cache(places):
 def test_the_cache_is_in_the_home_folder_without_xdg(places, monkeypatch, tmp_path):
   monkeypatch.delenv('XDG_CACHE_HOME')
   monkeypatch.setenv('HOME', str(tmp_path))
-  assert mnist_files.cache_dir() == f'{tmp_path}/.cache/fedprox_tff'
+  assert sources.cache_dir() == f'{tmp_path}/.cache/fedprox_tff'
 
 
 def test_an_incomplete_set_is_passed_over(places):
@@ -203,7 +203,7 @@ def test_without_a_network_the_ways_out_are_named(places, keras):
   for part in ('URL fetch failure', '--data_dir', '$FEDPROX_DATA_DIR', '--dataset=digits'):
     assert part in str(error.value)
   assert list(places[2].iterdir()) == []
-  assert timeouts == [mnist_files.TIMEOUT]
+  assert timeouts == [sources.TIMEOUT]
   assert socket.getdefaulttimeout() is None
 
 

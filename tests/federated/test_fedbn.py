@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import ditto, fedavg, fedbn, fedprox, pfedme
 from fedprox_tff.algorithms.base import Local
+from fedprox_tff.core.task import Task
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import mlp_bn
@@ -100,7 +101,7 @@ def test_of_one_client_it_is_local_sgd():
 
 
 def small():
-  return mlp_bn().build((3,), 2, seed=0)
+  return mlp_bn().build(Task((3,), 2), seed=0)
 
 
 def of_three(k, n):

@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedavg, fedem
 from fedprox_tff.algorithms.base import Local
+from fedprox_tff.core.task import Task
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
@@ -39,7 +40,7 @@ def payloads(num_steps=(STEPS, STEPS, 3), **kwargs):
 
 
 def model(num_components):
-  return mixture(logistic(), num_components).build((4,), 2, seed=3)
+  return mixture(logistic(), num_components).build(Task((4,), 2), seed=3)
 
 
 @functools.cache
@@ -81,7 +82,7 @@ def test_the_e_step_worked_out_by_hand(pi, q, new_pi):
 def test_of_one_model_it_is_fedavg():
   ours = Federation(process(1))
   sgd = tff.learning.optimizers.build_sgdm(0.3)
-  fedavgs = Federation(build_process(fedavg(), logistic().build((4,), 2, seed=3), client_optimizer=sgd))
+  fedavgs = Federation(build_process(fedavg(), logistic().build(Task((4,), 2), seed=3), client_optimizer=sgd))
   for _ in range(3):
     assert_close(play(ours, payloads()), play(fedavgs, payloads()))
   assert all(ours.kept(k) == [1.0] for k in range(3))
@@ -185,9 +186,9 @@ def test_losses_are_of_the_clients_own_rows():
 def test_a_client_mixes_the_probabilities_by_its_own_weights():
   own = fedem(num_components=2).client.personal(Local(model(2).initial_weights, (), state=(np.float32([0.25, 0.75]),)))
   x = client(0, 5)['x']
-  one = local_model(logistic().build((4,), 2, seed=3))
+  one = local_model(logistic().build(Task((4,), 2), seed=3))
   assert one.normalisation == (False, False)
-  plain = logistic().build((4,), 2, seed=3)
+  plain = logistic().build(Task((4,), 2), seed=3)
   parts = [tf.nn.softmax(plain.logits(own[2 * m : 2 * m + 2], x)).numpy() for m in (0, 1)]
   mixed = tf.nn.softmax(model(2).logits(own, x)).numpy()
   np.testing.assert_allclose(mixed, 0.25 * parts[0] + 0.75 * parts[1], rtol=1e-5)

@@ -5,6 +5,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.fedprox import fedprox
+from fedprox_tff.core.task import Task
 from fedprox_tff.federated.local_model import functional_model, local_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
@@ -51,7 +52,7 @@ def keras_cnn():
 
 @pytest.mark.parametrize(('factory', 'keras'), [(mlp_bn, keras_mlp), (cnn_bn, keras_cnn)])
 def test_a_pass_is_that_of_keras_without_the_padding(factory, keras):
-  model, keras_model, count = factory().build(SHAPE, 10, seed=0), keras(), 7
+  model, keras_model, count = factory().build(Task(SHAPE, 10), seed=0), keras(), 7
   weights, batch = away_from_the_start(model), random_batch(10)
   gradient, statistics = local_model(model).build_step()(weights, (), batch, tf.constant(count))
 
@@ -76,8 +77,8 @@ def test_a_pass_is_that_of_keras_without_the_padding(factory, keras):
 
 
 def test_the_gradient_of_many_examples_is_that_of_training():
-  local = local_model(mlp_bn().build(SHAPE, 10, seed=0))
-  weights, batch = away_from_the_start(mlp_bn().build(SHAPE, 10, seed=0)), random_batch(20)
+  local = local_model(mlp_bn().build(Task(SHAPE, 10), seed=0))
+  weights, batch = away_from_the_start(mlp_bn().build(Task(SHAPE, 10), seed=0)), random_batch(20)
   full = local.build_gradient()(weights, (), batch, tf.constant(20))
   step = local.build_step()(weights, (), batch, tf.constant(20)).gradient
   for a, b in zip(full, step, strict=True):
@@ -86,7 +87,7 @@ def test_the_gradient_of_many_examples_is_that_of_training():
 
 @pytest.mark.parametrize('factory', [logistic, mlp_bn])
 def test_losses_are_those_of_evaluation(factory):
-  model = factory().build(SHAPE, 10, seed=0)
+  model = factory().build(Task(SHAPE, 10), seed=0)
   local, weights, batch = local_model(model), away_from_the_start(model), random_batch(5)
   logits = model.logits(weights, batch['x']).numpy()
   expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(5), batch['y']]
@@ -101,7 +102,7 @@ BATCH = {'x': tf.constant([[2.0], [4.0], [99.0]]), 'y': tf.constant([0, 1, 0], t
 
 
 def test_responsibilities_weigh_each_models_loss():
-  local = local_model(mixture(logistic(), 2).build((1,), 2, seed=0))
+  local = local_model(mixture(logistic(), 2).build(Task((1,), 2), seed=0))
   q = tf.constant([[0.75, 0.25], [0.5, 0.5], [0.9, 0.1]])
   weights = tuple(tf.zeros(w.shape) for w in local.initial_weights.trainable)
   np.testing.assert_allclose(local.losses(weights, BATCH), np.full((3, 2), np.log(2)), rtol=1e-6)
@@ -116,7 +117,7 @@ def test_responsibilities_weigh_each_models_loss():
 
 @pytest.mark.parametrize('factor', [1.0, 3.0])
 def test_the_weights_of_the_examples_of_any_other_model(factor):
-  local = local_model(logistic().build((1,), 2, seed=0))
+  local = local_model(logistic().build(Task((1,), 2), seed=0))
   weights = tuple(tf.zeros(w.shape) for w in local.initial_weights.trainable)
   example_weights = factor * tf.constant([[0.75], [0.5], [0.9]])
   kernel, bias = local.build_step()(weights, (), BATCH, tf.constant(2), example_weights).gradient
@@ -125,7 +126,7 @@ def test_the_weights_of_the_examples_of_any_other_model(factor):
 
 
 def test_without_responsibilities_a_mixture_has_its_own_loss():
-  model = mixture(logistic(), 2).build(SHAPE, 10, seed=0)
+  model = mixture(logistic(), 2).build(Task(SHAPE, 10), seed=0)
   weights, batch = away_from_the_start(model), random_batch(6)
   with tf.GradientTape() as tape:
     tape.watch(weights)
@@ -139,7 +140,7 @@ def test_without_responsibilities_a_mixture_has_its_own_loss():
 
 @pytest.mark.parametrize('q', [None, 1.0])
 def test_a_mixture_of_one_learns_as_the_model(q):
-  plain, one = (local_model(each.build(SHAPE, 10, seed=0)) for each in (logistic(), mixture(logistic(), 1)))
+  plain, one = (local_model(each.build(Task(SHAPE, 10), seed=0)) for each in (logistic(), mixture(logistic(), 1)))
   weights, batch = tensors(plain.initial_weights.trainable), random_batch(10)
   example_weights = None if q is None else tf.fill([10, 1], q)
   a = plain.build_step()(weights, (), batch, tf.constant(8)).gradient
@@ -157,7 +158,7 @@ def variable_model():
   return tff.learning.models.from_keras_model(keras_model, loss=loss, input_spec=spec)
 
 
-@pytest.mark.parametrize('model', [functional_model(logistic().build((64,), 10, seed=0)), variable_model])
+@pytest.mark.parametrize('model', [functional_model(logistic().build(Task((64,), 10), seed=0)), variable_model])
 def test_tffs_models_know_only_the_loss_of_a_batch(model):
   local = local_model(model)
   assert local.losses is None
@@ -176,7 +177,7 @@ def test_tffs_models_know_only_the_loss_of_a_batch(model):
 
 @pytest.mark.parametrize('mu', [0.0, 1.0])
 def test_running_statistics_follow_the_batches_of_the_local_steps(mu):
-  model, batch, count = mlp_bn().build(SHAPE, 10, seed=0), random_batch(6), tf.constant(6)
+  model, batch, count = mlp_bn().build(Task(SHAPE, 10), seed=0), random_batch(6), tf.constant(6)
   optimizer = tff.learning.optimizers.build_sgdm(0.1)
   process = build_process(fedprox(mu=mu), model, client_optimizer=optimizer)
   payload = client_payload({k: v.numpy() for k, v in batch.items()}, num_epochs=2, batch_size=8, key=(0, 0, 0))

@@ -7,11 +7,12 @@ import pytest
 from fedprox_tff.algorithms import fedprox
 from fedprox_tff.config import optimizers
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.core.task import Task
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import logistic
 
-MODEL = logistic().build((4,), 3, seed=0)
+MODEL = logistic().build(Task((4,), 3), seed=0)
 RNG = np.random.default_rng(0)
 DATA = {'x': RNG.normal(size=(30, 4)).astype('f'), 'y': RNG.integers(0, 3, 30).astype('i')}
 

@@ -92,7 +92,7 @@ def our_run(dataset, model, algorithm, policy):
   ('algorithm', 'mu', 'policy'), [(fedavg(), 0.0, 'drop'), (fedprox(mu=1.0), 1.0, 'partial')], ids=['fedavg', 'fedprox']
 )
 def test_agrees_with_numpy(dataset, algorithm, mu, policy):
-  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=SEED)
+  model = logistic().build(dataset.task, seed=SEED)
   expected = numpy_run(dataset, model, mu, policy)
   moved = np.abs(expected[0] - model.initial_weights[0]).max()
   assert moved > 0.05
@@ -103,7 +103,7 @@ def test_agrees_with_numpy(dataset, algorithm, mu, policy):
 @pytest.mark.parametrize('policy', ['drop', 'partial'])
 def test_mu_zero_is_fedavg_bit_for_bit(dataset, policy):
   """Under stragglers too, when both keep or both drop their work."""
-  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=SEED)
+  model = logistic().build(dataset.task, seed=SEED)
   prox = our_run(dataset, model, fedprox(mu=0.0), policy)
   for a, b in zip(prox, our_run(dataset, model, fedavg(), policy), strict=True):
     np.testing.assert_array_equal(a, b)

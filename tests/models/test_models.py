@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedprox_tff.core.task import Task
 from fedprox_tff.models import MODELS, cnn, cnn_bn, logistic, mlp_bn
 from fedprox_tff.models.base import glorot_uniform
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
 from fedprox_tff.models.mixture import mixture
+from tests.tasks import task_for
 
 STATISTICS = (np.float32([10, -1]), np.float32([1, 2]))  # running mean and variance of two channels
 
@@ -19,13 +21,13 @@ def tensors(arrays):
   ('name', 'number'), [('cnn', 1_663_370), ('cnn_bn', 1_665_194), ('logistic', 7_850), ('mlp_bn', 102_154)]
 )
 def test_numbers_of_parameters(name, number):
-  assert sum(w.size for w in MODELS[name]().build((28, 28, 1), 10, seed=0).initial_weights) == number
+  assert sum(w.size for w in MODELS[name]().build(Task((28, 28, 1), 10), seed=0).initial_weights) == number
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_initial_weights_are_drawn_from_the_seed(name):
   build = MODELS[name]().build
-  first, again, other = (build((8, 8, 1), 10, seed=seed).initial_weights for seed in (0, 0, 1))
+  first, again, other = (build(task_for(name), seed=seed).initial_weights for seed in (0, 0, 1))
   assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
   assert not np.array_equal(first[0], other[0])
   assert all(w.dtype == np.float32 for w in first)
@@ -51,13 +53,13 @@ def test_glorot_uniform(shape, fans):
   ],
 )
 def test_logits_have_one_column_a_class(name, shape):
-  model = MODELS[name]().build(shape, 5, seed=0)
+  model = MODELS[name]().build(Task(shape, 5), seed=0)
   assert model.logits(model.initial_weights, np.ones((3, *shape), np.float32)).shape == (3, 5)
 
 
 @pytest.mark.parametrize(('name', 'num_classes'), [('logistic', 3), ('logistic', 20), ('cnn', 3)])
 def test_a_local_step_sees_the_same_logits(name, num_classes):
-  model = MODELS[name]().build((4, 5, 1), num_classes, seed=0)
+  model = MODELS[name]().build(Task((4, 5, 1), num_classes), seed=0)
   x = np.random.default_rng(0).normal(size=(10, 4, 5, 1)).astype(np.float32)
   weights = tuple(map(tf.constant, model.initial_weights))
   np.testing.assert_allclose(model.step_logits(weights, x), model.logits(weights, x), atol=1e-6)
@@ -68,7 +70,7 @@ def test_a_convolution_needs_images(name):
   with pytest.raises(
     ValueError, match=rf'model {name} needs images \(height, width, channels\), not features of shape \(60,\)'
   ):
-    MODELS[name]().build((60,), 10, seed=0)
+    MODELS[name]().build(Task((60,), 10), seed=0)
 
 
 def normaliser(num_channels):
@@ -81,7 +83,7 @@ def normaliser(num_channels):
 def test_a_batch_is_normalised_by_the_statistics_of_its_examples():
   x = np.float32([[1, 0], [3, 0], [5, 6], [99, -99]])  # means 3 and 2, squared distances 8 and 24; the last is padding
   weights = tensors([np.float32([2, 1]), np.float32([1, 0]), *STATISTICS])
-  y, statistics = normaliser(2).train_logits(weights, x, np.float32([1, 1, 1, 0]))
+  y, statistics = normaliser(2).train_logits(weights, x, np.float32([1, 1, 1, 0]), None)
   expected = np.stack([1 + 2 * (x[:3, 0] - 3) / np.sqrt(8 / 3 + 1e-5), (x[:3, 1] - 2) / np.sqrt(8 + 1e-5)], axis=1)
   np.testing.assert_allclose(y[:3], expected, rtol=1e-6)
   assert statistics.keys() == {2, 3}
@@ -99,7 +101,7 @@ def test_evaluation_normalises_by_the_running_statistics():
 def test_each_place_of_an_image_is_a_value_of_its_channel(mask, mean, unbiased):
   x = np.float32([1, 3, 5, 7]).reshape(2, 2, 1, 1)
   model = normaliser(1)
-  y, statistics = model.train_logits(tensors(model.initial_weights), x, np.float32(mask))
+  y, statistics = model.train_logits(tensors(model.initial_weights), x, np.float32(mask), None)
   assert y.shape == x.shape
   np.testing.assert_allclose(statistics[2], [0.1 * mean], rtol=1e-6)
   np.testing.assert_allclose(statistics[3], [0.9 + 0.1 * unbiased], rtol=1e-6)
@@ -107,7 +109,7 @@ def test_each_place_of_an_image_is_a_value_of_its_channel(mask, mean, unbiased):
 
 def test_one_value_has_no_variance():
   weights = tensors([np.float32([2, 1]), np.float32([1, 0]), *STATISTICS])
-  y, statistics = normaliser(2).train_logits(weights, np.float32([[4, 7], [0, 0]]), np.float32([1, 0]))
+  y, statistics = normaliser(2).train_logits(weights, np.float32([[4, 7], [0, 0]]), np.float32([1, 0]), None)
   np.testing.assert_array_equal(y[0], [1, 0])
   np.testing.assert_allclose(statistics[2], [9.4, -0.2], rtol=1e-6)
   np.testing.assert_array_equal(statistics[3], STATISTICS[1])
@@ -123,7 +125,7 @@ def test_a_negative_variance_counts_as_zero():
 
 @pytest.mark.parametrize(('factory', 'places'), [(mlp_bn, [1]), (cnn_bn, [1, 6, 11]), (cnn, []), (logistic, [])])
 def test_normalisation_marks_all_four_weights_of_a_layer(factory, places):
-  model = factory().build((8, 8, 1), 10, seed=0)
+  model = factory().build(Task((8, 8, 1), 10), seed=0)
   if not places:
     assert model.normalisation == ()
     return
@@ -131,13 +133,13 @@ def test_normalisation_marks_all_four_weights_of_a_layer(factory, places):
   assert [place for place, is_norm in enumerate(model.normalisation) if is_norm] == sorted(marked)
   assert len(model.normalisation) == len(model.initial_weights)
   mask, x = np.ones(2, np.float32), np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
-  _, statistics = model.train_logits(tensors(model.initial_weights), x, mask)
+  _, statistics = model.train_logits(tensors(model.initial_weights), x, mask, None)
   assert statistics.keys() == {place + i for place in places for i in (2, 3)}
   assert all(statistics[place].shape == model.initial_weights[place].shape for place in statistics)
 
 
 def test_cnn_bn_starts_from_the_kernels_of_cnn():
-  plain, normalised = (factory().build((8, 8, 1), 10, seed=3).initial_weights for factory in (cnn, cnn_bn))
+  plain, normalised = (factory().build(Task((8, 8, 1), 10), seed=3).initial_weights for factory in (cnn, cnn_bn))
   for kernel, same in zip(plain[::2], (normalised[i] for i in (0, 5, 10, 15)), strict=True):
     np.testing.assert_array_equal(kernel, same)
 
@@ -149,7 +151,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize('pi', [None, (0.5, 0.2, 0.3), (0.0, 0.25, 0.75)])
 def test_a_mixture_mixes_probabilities(pi):
-  model = mixture(logistic(), 3).build((4,), 5, seed=0)
+  model = mixture(logistic(), 3).build(Task((4,), 5), seed=0)
   x = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
   z = np.stack([x @ kernel.T + bias for kernel, bias in zip(*[iter(model.initial_weights)] * 2, strict=True)], axis=1)
   weights = tensors(model.initial_weights if pi is None else (*model.initial_weights, np.float32(pi)))
@@ -159,14 +161,14 @@ def test_a_mixture_mixes_probabilities(pi):
 
 
 def test_a_mixture_of_confident_models_has_finite_logits():
-  model = mixture(logistic(), 2).build((1,), 2, seed=0)
+  model = mixture(logistic(), 2).build(Task((1,), 2), seed=0)
   kernels = np.float32([[1e4], [-1e4]]), np.float32([[2e4], [-2e4]])  # each gives class 1 a probability of 0 in float32
   weights = tensors((kernels[0], np.zeros(2, np.float32), kernels[1], np.zeros(2, np.float32)))
   np.testing.assert_allclose(model.logits(weights, np.float32([[1]])), [[0, -2e4 - np.log(2)]], rtol=1e-6)
 
 
 def test_a_mixture_of_one_is_the_model():
-  plain, one = (each.build((4, 5, 1), 3, seed=2) for each in (logistic(), mixture(logistic(), 1)))
+  plain, one = (each.build(Task((4, 5, 1), 3), seed=2) for each in (logistic(), mixture(logistic(), 1)))
   assert all(np.array_equal(a, b) for a, b in zip(plain.initial_weights, one.initial_weights, strict=True))
   x = np.random.default_rng(0).normal(size=(6, 4, 5, 1)).astype(np.float32)
   weights = tensors(plain.initial_weights)
@@ -176,7 +178,7 @@ def test_a_mixture_of_one_is_the_model():
 @pytest.mark.parametrize('factory', [logistic, cnn])
 def test_a_mixtures_models_start_different(factory):
   first, two, three = (
-    each.build((4, 4, 1), 3, seed=1) for each in (factory(), mixture(factory(), 2), mixture(factory(), 3))
+    each.build(Task((4, 4, 1), 3), seed=1) for each in (factory(), mixture(factory(), 2), mixture(factory(), 3))
   )
   size = len(first.initial_weights)
   assert len(three.initial_weights) == 3 * size
@@ -185,7 +187,7 @@ def test_a_mixtures_models_start_different(factory):
   assert all(np.array_equal(a, b) and np.array_equal(a, c) for a, b, c in prefix)
   assert all(np.array_equal(b, c) for b, c in zip(two.initial_weights, three.initial_weights, strict=False))
   kernels = [three.initial_weights[m * size] for m in range(3)]
-  other = mixture(factory(), 2).build((4, 4, 1), 3, seed=0).initial_weights[size]
+  other = mixture(factory(), 2).build(Task((4, 4, 1), 3), seed=0).initial_weights[size]
   kernels.append(other)
   assert not any(np.array_equal(kernels[i], kernels[j]) for i in range(4) for j in range(i))
 
@@ -193,4 +195,4 @@ def test_a_mixtures_models_start_different(factory):
 @pytest.mark.parametrize('factory', [mlp_bn, cnn_bn])
 def test_there_are_no_mixtures_of_models_with_batch_normalisation(factory):
   with pytest.raises(ValueError, match=f'cannot be made of {factory.__name__}: batch normalisation'):
-    mixture(factory(), 2).build((8, 8, 1), 10, seed=0)
+    mixture(factory(), 2).build(Task((8, 8, 1), 10), seed=0)

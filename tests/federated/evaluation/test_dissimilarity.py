@@ -49,7 +49,7 @@ def test_clients_without_examples_count_for_nothing():
 
 def test_on_digits_against_automatic_differentiation():
   dataset = load('digits', data_seed=0)
-  model = logistic().build(dataset.input_shape, dataset.num_classes, seed=0)
+  model = logistic().build(dataset.task, seed=0)
   weights = tuple(tf.constant(w) for w in model.initial_weights)
   gradients = []
   for k in range(dataset.num_clients):

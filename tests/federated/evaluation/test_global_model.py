@@ -4,12 +4,13 @@ import math
 import numpy as np
 import pytest
 
+from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated.evaluation import global_model
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.models import logistic
 
-MODEL = logistic().build((4,), 3, seed=0)
+MODEL = logistic().build(Task((4,), 3), seed=0)
 ALWAYS_1 = (np.zeros((3, 4), np.float32), np.array([0, 1, 0], np.float32))  # weights whose largest logit is label 1's
 
 

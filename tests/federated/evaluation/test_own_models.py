@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated.evaluation import own_models
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.federated.evaluation.own_models import build_personal_evaluation
 from fedprox_tff.models import Model, logistic
 
-MODEL = logistic().build((2,), 2, seed=0)
+MODEL = logistic().build(Task((2,), 2), seed=0)
 
 
 def odds(a, b):

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import fedprox
+from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples, split_from_clients
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.local_model import local_model
@@ -42,7 +43,7 @@ def graph_of(dataset):
 @pytest.mark.parametrize('client', range(4))
 def test_an_element_is_a_clients_examples_in_the_models_type(split, client, tmp_path):
   expected = split.client(client)._asdict()
-  spec = local_model(logistic().build(split.examples.x.shape[1:], 10, seed=0)).examples_spec
+  spec = local_model(logistic().build(Task(split.examples.x.shape[1:], 10), seed=0)).examples_spec
   with Shards(split.examples, split.offsets, folder=tmp_path) as shards:
     dataset = shards.dataset(client)
     assert dataset.element_spec == spec
@@ -55,7 +56,7 @@ def test_an_element_is_a_clients_examples_in_the_models_type(split, client, tmp_
 
 
 def test_rounds_in_the_worker_have_the_same_bits(split):
-  model = logistic().build(split.examples.x.shape[1:], 10, seed=0)
+  model = logistic().build(Task(split.examples.x.shape[1:], 10), seed=0)
   process = build_process(fedprox(mu=1.0), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.03))
 
   def train(examples):

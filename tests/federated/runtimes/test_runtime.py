@@ -52,7 +52,7 @@ def test_the_note_on_the_worker_is_true():
 @pytest.mark.parametrize(('build_model', 'rounds', 'atol'), [(logistic, 4, 2e-6), (cnn, 1, 1e-4)])
 def test_both_runtimes_give_the_same_curve(build_model, rounds, atol):
   dataset = load('digits', data_seed=0)
-  model = build_model().build(dataset.input_shape, dataset.num_classes, seed=0)
+  model = build_model().build(dataset.task, seed=0)
   process = build_process(fedprox(mu=1.0), model, client_optimizer=tff.learning.optimizers.build_sgdm(0.03))
   curves = []
   for name in ('in_process', 'worker'):

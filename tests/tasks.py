@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small tasks that networks can be built for."""
+
+from fedprox_tff.core.task import Inputs, Task
+
+IMAGES = Task((8, 8, 1), 10)
+COLOUR_IMAGES = Task((32, 32, 3), 10)
+TEXT = Task((12,), 20, Inputs('tokens', vocabulary=20))
+GRAPHS = Task((9, 1 + 4), 2, Inputs('graphs', vocabulary=6))
+
+_OTHERS = {'lstm': TEXT, 'gin': GRAPHS}
+
+
+def task_for(model: str) -> Task:
+  """Returns a task that a model of this name fits."""
+  return _OTHERS.get(model, IMAGES)
