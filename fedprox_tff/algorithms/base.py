@@ -39,6 +39,7 @@ class Local(NamedTuple):
   scratch: Any = ()  # tensors that the method carries from step to step
   num_steps: Any = 0  # local steps taken so far
   normalisation: tuple[bool, ...] = ()  # for each weight whether it is a normalisation layer's
+  task_layers: tuple[bool, ...] = ()  # for each weight whether it is of the layers that a client's own task needs
 
 
 class Batch(Protocol):

@@ -6,22 +6,37 @@ FedAvg, but each client keeps its normalisation layers to itself: scale, shift, 
 that belongs to a layer of that type. The server never gets them, and its own stay the initial ones. A client's own
 model is the server's weights with the client's layers in them; what stands for a client that has none yet, the paper
 leaves open: here the initial layers do.
+
+Where clients do not predict the same, as when each has a set of molecules of its own with two classes of its own, the
+layers of its task can stay with it too: what reads the inputs and what names the classes. FederatedScope's comparison
+on graphs does so (Xie et al., VLDB 2023, arXiv:2204.05011).
 """
+
+from typing import Literal
 
 from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Policy, Report, Start
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fedbn() -> Algorithm:
-  """Returns FedBN; on a model without normalisation layers it is FedAvg with the plain mean."""
+def fedbn(*, personal_layers: Literal['normalisation', 'task'] = 'normalisation') -> Algorithm:
+  """Returns FedBN; on a model without layers that stay on clients it is FedAvg with the plain mean.
+
+  Args:
+    personal_layers: What stays on clients: normalisation, the paper's, or task, the first and the last layers too.
+  """
+
+  def owned(local: Local) -> tuple[bool, ...]:
+    if personal_layers == 'normalisation':
+      return local.normalisation
+    return tuple(a or b for a, b in zip(local.normalisation, local.task_layers, strict=True))
 
   def own_layers(local: Local) -> Weights:
-    return tuple(w for w, is_own in zip(local.weights, local.normalisation, strict=True) if is_own)
+    return tuple(w for w, is_own in zip(local.weights, owned(local), strict=True) if is_own)
 
   def with_own_layers(local: Local) -> Weights:
     own = iter(local.state)
-    return tuple(next(own) if is_own else w for w, is_own in zip(local.anchor, local.normalisation, strict=True))
+    return tuple(next(own) if is_own else w for w, is_own in zip(local.anchor, owned(local), strict=True))
 
   def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
     del examples, hparams
@@ -29,7 +44,7 @@ def fedbn() -> Algorithm:
 
   def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
     del examples, hparams
-    moved = zip(tree.sub(local.anchor, local.weights), tree.zeros_like(local.anchor), local.normalisation, strict=True)
+    moved = zip(tree.sub(local.anchor, local.weights), tree.zeros_like(local.anchor), owned(local), strict=True)
     return Report(tuple(zero if is_own else u for u, zero, is_own in moved), state=own_layers(local))
 
   return Algorithm(

@@ -146,6 +146,7 @@ def _server_learning_rate(server: ServerRule) -> float | None:
 _BROUGHT: Mapping[str, tuple[Mapping[str, Factory], Callable[[Any], Any]]] = {
   'learning_rate': (DATASETS, lambda source: source.learning_rate),
   'partition': (DATASETS, lambda source: source.partition),
+  'model': (DATASETS, lambda source: source.model),
   'clients_per_round': (ALGORITHMS, lambda method: 'all' if method.needs.all_clients else CLIENTS_PER_ROUND),
   'weighting': (ALGORITHMS, lambda method: method.policy.weighting),
   'straggler_policy': (ALGORITHMS, lambda method: method.policy.stragglers),

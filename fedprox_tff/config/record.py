@@ -59,6 +59,8 @@ class Config(Settings):
     for key in given:
       if key not in flags.FLAGS:
         raise UserError(f'--{key} is not a flag; see --help.')
+    if None not in (given.get('local_steps'), given.get('epochs')):
+      raise UserError(f'--epochs={given["epochs"]}: --local_steps counts in their place; only one is possible.')
     config = cls._read(given)
     for kind, chosen in config._choices().items():
       unused.refuse_unused(kind, chosen, config.dataset, given)
@@ -139,8 +141,9 @@ class Config(Settings):
   @classmethod
   def _read(cls, given: Mapping[str, Any]) -> 'Config':
     """Returns the config that flags describe, without looking at flags that it does not use."""
-    chosen = {kind: _choose(kind, given) for kind in ('dataset', 'model', 'algorithm')}
+    chosen = {kind: _choose(kind, given) for kind in ('dataset', 'algorithm')}
     source, algorithm = chosen['dataset'].build(), chosen['algorithm'].build()
+    chosen['model'] = _choose('model', {'model': source.model, **given})
     chosen['partition'] = None
     if source.partition is not None:
       chosen['partition'] = _choose('partition', {'partition': source.partition, **given})
@@ -153,16 +156,23 @@ class Config(Settings):
       chosen['server_optimizer'] = optimizers.parse('server_optimizer', given.get('server_optimizer', 'sgd'))
       values['server_learning_rate'] = _value('server_learning_rate', given, 1.0)
     defaults = {
-      'clients_per_round': source.num_clients if algorithm.needs.all_clients else CLIENTS_PER_ROUND,
+      'clients_per_round': source.num_clients if algorithm.needs.all_clients else _cohort(source.num_clients),
       'weighting': algorithm.policy.weighting,
       'straggler_policy': algorithm.policy.stragglers,
       'client_states': None if algorithm.client.init is None else CLIENT_STATES[0],
     }
     settings = {key: _value(key, given, defaults.get(key, p.default)) for key, p in SETTINGS.items()}
+    if settings['local_steps'] is not None:
+      settings['epochs'] = None
     return cls(**chosen, **values, **settings)
 
   def _choices(self) -> dict[str, Choice | None]:
     return {kind: getattr(self, kind) for kind in KINDS}
+
+
+def _cohort(num_clients: int | None) -> int:
+  """Returns the size of a cohort if nobody sets it: the paper's, or all clients of a smaller federation."""
+  return CLIENTS_PER_ROUND if num_clients is None else min(CLIENTS_PER_ROUND, num_clients)
 
 
 def _choose(kind: str, given: Mapping[str, Any]) -> Choice:

@@ -20,6 +20,7 @@ WEIGHTING = ('examples', 'uniform')
 STRAGGLER_POLICIES = ('partial', 'drop')
 CLIENT_STATES = ('memory', 'disk')
 CLIENTS_PER_ROUND = 10  # the paper's
+EPOCHS = 20  # the paper's
 
 
 def _setting(kind: type, group: str, text: str, default: Any = None, **limits: Any) -> Any:
@@ -43,16 +44,22 @@ class Settings:
     'uniform', choices=SAMPLING)
   weighting: Literal['examples', 'uniform'] = _setting(
     str, ROUNDS, 'how clients are weighted when averaging', choices=WEIGHTING)
-  epochs: int = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', 20, low=1)
+  epochs: int | None = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', EPOCHS, low=1)
+  local_steps: int | None = _setting(
+    int, ROUNDS, 'local steps of a client that is on time, in the place of epochs', low=1)
   batch_size: int | Literal['all'] = _setting(
     int, ROUNDS, 'B, the number of examples in a local step; all: one step an epoch, over all that the client has',
     10, low=1, words=(ALL,))
+  clip_norm: float | None = _setting(
+    float, ROUNDS, "the norm that the gradient of each batch is cut down to; a run that does not say cuts none", low=0)
+  l2: float = _setting(
+    float, ROUNDS, 'what times w is added to the gradient of each batch at w, behind the cut: weight decay', 0.0, low=0)
   stragglers: float = _setting(
     float, ROUNDS, 'share of a cohort that cannot do E epochs', 0.0, low=0, high=1)
   straggler_policy: Literal['partial', 'drop'] = _setting(
     str, ROUNDS, "whether to keep or drop the stragglers' work", choices=STRAGGLER_POLICIES)
   seed: int = _setting(
-    int, ROUNDS, 'seed of the initial weights, cohorts, stragglers, budgets and batches', 0, low=0)
+    int, ROUNDS, 'seed of the initial weights, cohorts, stragglers, budgets, and all that local steps draw', 0, low=0)
 
   runtime: Literal['in_process', 'worker'] = _setting(
     str, MACHINE, "where TFF computations run: TensorFlow in this process, or TFF's C++ worker",
@@ -63,6 +70,8 @@ class Settings:
 
   rounds_per_evaluation: int = _setting(
     int, RESULTS, 'evaluate every so many rounds, and in the last one', 1, low=1)
+  evaluation_examples: int | None = _setting(
+    int, RESULTS, 'evaluate on so many training and test examples of all, the same in every round and run', low=1)
   rounds_per_dissimilarity: int = _setting(
     int, RESULTS, "measure how much the clients' gradients differ every so many rounds; 0 means never", 0, low=0)
   measure_gamma: bool = _setting(bool, RESULTS, "measure the inexactness of the clients' solutions", False)

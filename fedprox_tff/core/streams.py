@@ -12,7 +12,7 @@ A stream's keys have one fixed length: numpy takes trailing zeros for absent, so
 import numpy as np
 
 # A stream's place in this tuple is part of its key: append, never reorder.
-STREAMS = ('data', 'model', 'cohort', 'stragglers', 'budget', 'shuffle', 'components', 'coins')
+STREAMS = ('data', 'model', 'cohort', 'stragglers', 'budget', 'shuffle', 'components', 'coins', 'steps', 'evaluation')
 
 
 def generator(stream: str, *key: int) -> np.random.Generator:

@@ -119,6 +119,7 @@ class DataSet(NamedTuple):
     partition: The partition that splits the examples if nobody chooses one. None: the examples come split.
     num_clients: The number of clients, where it is known before the data are loaded.
     folder: What the name of a run's folder says after the name of the data set, where that alone is not enough.
+    model: The model that a run has if nobody chooses one.
     missing: One line on why it cannot be loaded so, such as a folder that the user must still name; empty if it can.
   """
 
@@ -129,6 +130,7 @@ class DataSet(NamedTuple):
   partition: str | None = None
   num_clients: int | None = None
   folder: str = ''
+  model: str = 'logistic'
   missing: str = ''
 
 

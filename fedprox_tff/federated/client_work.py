@@ -20,13 +20,14 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, shared_names
 from fedprox_tff.federated.local_model import LocalModel
-from fedprox_tff.federated.local_steps import build_local_steps, specs_of
+from fedprox_tff.federated.local_steps import AS_IT_IS, GradientRule, build_local_steps, specs_of
 
 _CONTEXT_SPEC = collections.OrderedDict(
   num_examples=tf.TensorSpec([], tf.int32),  # n_k
   first_row=tf.TensorSpec([], tf.int32),  # where the client's own rows begin in the examples
   num_steps=tf.TensorSpec([], tf.int32),  # budget in local steps; 0 for a dropped client
   weight=tf.TensorSpec([], tf.float32),  # mass in the server's mean
+  key=tf.TensorSpec([2], tf.int32),  # names all that the client's local steps draw at random
   order=tf.TensorSpec([None, None], tf.int32),  # [local steps, padded; batch size]: rows of the examples
 )
 
@@ -37,6 +38,7 @@ def build_client_work(
   optimizer: tff.learning.optimizers.Optimizer,
   weights_type: tff.types.StructType,
   *,
+  rule: GradientRule = AS_IT_IS,
   measure_gamma: bool = False,
 ) -> tff.learning.templates.ClientWorkProcess:
   """Builds the client work of `algorithm`.
@@ -65,7 +67,7 @@ def build_client_work(
     examples = data['examples'].get_single_element()
     context = data['context'].get_single_element()
     state = data['state'].get_single_element() if 'state' in data else ()
-    run_local_steps = build_local_steps(algorithm, model, optimizer, measure_gamma=measure_gamma)
+    run_local_steps = build_local_steps(algorithm, model, optimizer, rule=rule, measure_gamma=measure_gamma)
     non_trainable, message = split_message(model, weights.non_trainable)
     received = Local(weights.trainable, weights.trainable, message, state)
     report, gamma = run_local_steps(received, non_trainable, hparams, examples, context)
@@ -121,7 +123,9 @@ def initial_client_state(algorithm: Algorithm, model: LocalModel) -> Any:
   if algorithm.client.init is None:
     return ()
   weights = model.initial_weights.trainable
-  return algorithm.client.init(Local(weights, weights, normalisation=model.normalisation))
+  return algorithm.client.init(
+    Local(weights, weights, normalisation=model.normalisation, task_layers=model.task_layers)
+  )
 
 
 def _result(report: Report, old_state: Any, context: Any) -> tuple[tff.learning.templates.ClientResult, Any]:

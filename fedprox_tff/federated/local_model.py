@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.scores import losses_of
 from fedprox_tff.models.base import Model
 
 TffModel = tff.learning.models.FunctionalModel | Callable[[], tff.learning.models.VariableModel]
@@ -29,9 +30,10 @@ class Pass(NamedTuple):
   statistics: Mapping[int, tf.Tensor]  # the new values of the running statistics, by their place in the weights
 
 
-# (trainable, non_trainable, batch, count, example_weights=None) -> the `Pass` of the batch's first `count` rows.
-# `example_weights`, float [batch, M], are what each of a mixture's M models counts for each example, as FedEM's
-# responsibilities q: the loss is then 1/count sum_i sum_m q_i(m) loss_m(i). M is 1 for any other model.
+# (trainable, non_trainable, batch, count, *, example_weights=None, key=None) -> the `Pass` of the batch's first `count`
+# rows. `example_weights`, float [batch, M], are what each of a mixture's M models counts for each example, as FedEM's
+# responsibilities q: the loss is then 1/count sum_i sum_m q_i(m) loss_m(i). M is 1 for any other model. `key`, int32
+# [2], is what a model that `draws` draws from.
 BatchPass = Callable[..., Pass]
 
 
@@ -46,9 +48,13 @@ class LocalModel(NamedTuple):
     build_gradient: Returns the `BatchGradient` for many examples; called once in the graph that will use it, where
       TFF's variable models create their variables.
     build_step: Returns the `BatchPass` for the few examples of a local step; called as `build_gradient`.
-    losses: `(trainable, batch)` to the loss of each row in evaluation, [batch, M]: one column for each model of a
-      mixture, M = 1 for any other model. None for TFF's models, which know only the loss of a whole batch.
+    losses: `(trainable, non_trainable, batch)` to the loss of each row in evaluation, [batch, M]: one column for each
+      model of a mixture, M = 1 for any other model. None for TFF's models, which know only the loss of a whole batch.
+    num_labels: `(batch, count)` to how many labels the first `count` rows have, a float: what the mean loss divides by.
     jit_compile: Whether XLA may compile the local loop.
+    draws: Whether a local step needs a key.
+    task_layers: For each trainable weight whether it belongs to the layers of a client's own task, as in `Model`.
+    chunk: How many examples go through the model at a time where all of a client's do.
   """
 
   initial_weights: tff.learning.models.ModelWeights
@@ -56,8 +62,12 @@ class LocalModel(NamedTuple):
   normalisation: tuple[bool, ...]
   build_gradient: Callable[[], BatchGradient]
   build_step: Callable[[], BatchPass]
-  losses: Callable[[Weights, Any], tf.Tensor] | None
+  losses: Callable[[Weights, Weights, Any], tf.Tensor] | None
+  num_labels: Callable[[Any, tf.Tensor], tf.Tensor]
   jit_compile: bool
+  draws: bool = False
+  task_layers: tuple[bool, ...] = ()
+  chunk: int = 1024
 
 
 def local_model(model: Model | TffModel) -> LocalModel:
@@ -83,75 +93,85 @@ def functional_model(model: Model) -> tff.learning.models.FunctionalModel:
   @tf.function
   def predict_on_batch(weights, x, training):
     del training
-    return model.logits(weights[0], x)
+    return model.logits((*weights[0], *weights[1]), x)
 
   @tf.function
   def loss(output, label, sample_weight=None):
     del sample_weight
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=output))
+    losses, counts = losses_of(output, label)
+    return tf.reduce_mean(losses) if counts is None else tf.reduce_sum(losses) / tf.reduce_sum(counts)
 
   return tff.learning.models.FunctionalModel(
-    initial_weights=(model.initial_weights, ()),
+    initial_weights=(model.initial_weights, model.frozen),
     predict_on_batch_fn=predict_on_batch,
     loss_fn=loss,
-    input_spec=collections.OrderedDict(
-      x=tf.TensorSpec([None, *model.input_shape], tf.float32), y=tf.TensorSpec([None], tf.int32)
-    ),
+    input_spec=_examples_spec(model),
+  )
+
+
+def _examples_spec(model: Model) -> collections.OrderedDict[str, tf.TensorSpec]:
+  return collections.OrderedDict(
+    x=tf.TensorSpec([None, *model.input_shape], model.input_type),
+    y=tf.TensorSpec([None, *model.label_shape], tf.int32),
   )
 
 
 def _from_model(model: Model) -> LocalModel:
-  def pass_by(logits):
-    """Returns the `BatchPass` with the logits of `(trainable, x)`, unless the model has others in training."""
+  def pass_by(logits, *, as_trained):
+    """Returns the `BatchPass` with the logits of `(weights, x)`, or `as_trained` those that a model has in training."""
 
-    def batch_pass(trainable, non_trainable, batch, count, example_weights=None):
-      del non_trainable
+    def batch_pass(trainable, non_trainable, batch, count, *, example_weights=None, key=None):
       mask = tf.cast(tf.range(tf.shape(batch['y'])[0]) < count, tf.float32)
       statistics = {}
       with tf.GradientTape() as tape:
         tape.watch(trainable)
+        weights = (*trainable, *non_trainable)
         if model.component_logits is not None and example_weights is not None:
-          losses = _losses(model.component_logits(trainable, batch['x']), batch['y'])
-        elif model.train_logits is not None:
-          train_logits, statistics = model.train_logits(trainable, batch['x'], mask, None)
-          losses = _losses(train_logits, batch['y'])
+          seen = model.component_logits(weights, batch['x'])
+        elif as_trained and model.train_logits is not None:
+          seen, statistics = model.train_logits(weights, batch['x'], mask, key)
         else:
-          losses = _losses(logits(trainable, batch['x']), batch['y'])
+          seen = logits(weights, batch['x'])
+        losses, counts = losses_of(seen, batch['y'])
         if example_weights is not None:
           losses = tf.reduce_sum(example_weights * _columns(losses), axis=1)
-        loss = tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
-      gradient = tape.gradient(loss, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-      return Pass(gradient, statistics)
+        loss = tf.reduce_sum(losses * mask) / _num_labels(counts, mask)
+      return Pass(_dense(tape.gradient(loss, trainable), trainable), statistics)
 
     return batch_pass
 
   def build_gradient():
-    batch_pass = pass_by(model.logits)
+    # Of many examples nothing drops out, and none is augmented: what a client minimises is not drawn anew each time.
+    batch_pass = pass_by(model.logits, as_trained=not model.draws)
     return lambda *args: batch_pass(*args).gradient
 
-  def losses(trainable, batch):
+  def losses(trainable, non_trainable, batch):
     logits = model.logits if model.component_logits is None else model.component_logits
-    return _columns(_losses(logits(trainable, batch['x']), batch['y']))
+    return _columns(losses_of(logits((*trainable, *non_trainable), batch['x']), batch['y']).losses)
 
-  examples_spec = collections.OrderedDict(
-    x=tf.TensorSpec([None, *model.input_shape], tf.float32), y=tf.TensorSpec([None], tf.int32)
-  )
+  def num_labels(batch, count):
+    if batch['y'].shape.rank == 1:
+      return tf.cast(count, tf.float32)
+    return tf.reduce_sum(tf.cast(batch['y'][:count] >= 0, tf.float32))
+
   return LocalModel(
-    tff.learning.models.ModelWeights(model.initial_weights, ()),
-    examples_spec,
+    tff.learning.models.ModelWeights(model.initial_weights, model.frozen),
+    _examples_spec(model),
     normalisation=model.normalisation or (False,) * len(model.initial_weights),
     build_gradient=build_gradient,
-    build_step=lambda: pass_by(model.step_logits),
+    build_step=lambda: pass_by(model.step_logits, as_trained=True),
     losses=losses,
+    num_labels=num_labels,
     jit_compile=model.jit_compile,
+    draws=model.draws,
+    task_layers=model.task_layers or (False,) * len(model.initial_weights),
+    chunk=model.chunk,
   )
 
 
-def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-  """Returns the cross-entropy of logits [..., num_classes] in nats; all of an example's have its one label."""
-  if logits.shape.rank == 3:
-    labels = tf.repeat(labels[:, tf.newaxis], logits.shape[1], axis=1)
-  return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+def _num_labels(counts: tf.Tensor | None, mask: tf.Tensor) -> tf.Tensor:
+  """Returns what the mean of a batch's losses divides by."""
+  return tf.reduce_sum(mask) if counts is None else tf.maximum(tf.reduce_sum(counts * mask), 1.0)
 
 
 def _columns(losses: tf.Tensor) -> tf.Tensor:
@@ -199,7 +219,8 @@ def _tff_model(initial_weights, examples_spec, build_gradient) -> LocalModel:
   def build_step():
     gradient = build_gradient()
 
-    def batch_pass(trainable, non_trainable, batch, count, example_weights=None):
+    def batch_pass(trainable, non_trainable, batch, count, *, example_weights=None, key=None):
+      del key  # TFF's models draw from TensorFlow's own generators, if at all
       if example_weights is not None:
         raise ValueError("example_weights: TFF's models know only the loss of a whole batch, not that of an example.")
       return Pass(gradient(trainable, non_trainable, batch, count), {})
@@ -214,6 +235,7 @@ def _tff_model(initial_weights, examples_spec, build_gradient) -> LocalModel:
     build_gradient=build_gradient,
     build_step=build_step,
     losses=None,
+    num_labels=lambda batch, count: tf.cast(count, tf.float32),
     jit_compile=False,
   )
 

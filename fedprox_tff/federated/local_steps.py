@@ -21,10 +21,19 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
 from fedprox_tff.core import batches, tree
 from fedprox_tff.core.tree import Weights
-from fedprox_tff.federated.local_model import LocalModel
+from fedprox_tff.federated.local_model import LocalModel, Pass
 
-_CHUNK = 1024  # examples at a time of passes over all of them: bounds the memory of a network's activations
 _LARGE = 256  # numbers in an array from which on it matters how XLA writes it
+
+
+class GradientRule(NamedTuple):
+  """What becomes of every gradient of a batch before a method sees it, the same for all methods."""
+
+  clip_norm: float | None = None  # the L2 norm over all weights that it is cut down to; None: it is not cut
+  l2: float = 0.0  # then l2 w is added, the gradient of l2/2 ||w||^2: the weight decay of plain SGD
+
+
+AS_IT_IS = GradientRule()
 
 # (what came from the server and from the client itself, weights that do not learn, hyperparameters, examples, context)
 # -> the report, and gamma (a scalar; 0 if it is not measured)
@@ -36,18 +45,19 @@ def build_local_steps(
   model: LocalModel,
   optimizer: tff.learning.optimizers.Optimizer,
   *,
+  rule: GradientRule = AS_IT_IS,
   measure_gamma: bool = False,
 ) -> LocalSteps:
   """Returns the function that a client runs; called in the graph of the client's computation."""
-  run_block = _build_block(algorithm, model, optimizer)
+  run_block = _build_block(algorithm, model, optimizer, rule)
   build_gradient = functools.cache(model.build_gradient)  # TFF's variable models then create their variables, if at all
 
   def run_local_steps(received, non_trainable, hparams, rows, context):
     examples = AllExamples(
-      _over_all_examples(build_gradient, non_trainable, rows, context),
-      _losses(model, max(1, algorithm.needs.components), rows, context),
+      _over_all_examples(model, build_gradient, rule, non_trainable=non_trainable, examples=rows, context=context),
+      _losses(model, max(1, algorithm.needs.components), non_trainable, rows, context),
     )
-    received = received._replace(normalisation=model.normalisation)
+    received = received._replace(normalisation=model.normalisation, task_layers=model.task_layers)
     start = algorithm.client.start(received, examples, hparams)
     first = received._replace(weights=start.weights, constants=start.constants, scratch=start.scratch)
 
@@ -62,6 +72,8 @@ def build_local_steps(
         'rows': order,
         'example_weights': _weights_of(order, start.example_weights, context),
       }
+      if model.draws:
+        block['key'] = context['key']
       frozen = {
         'round': (first.anchor, first.message, first.state, first.constants),
         'non_trainable': non_trainable,
@@ -102,41 +114,48 @@ class AllExamples(NamedTuple):
   losses: Callable[[Weights], tf.Tensor] | None  # None: the model knows only the mean loss of a batch
 
 
-def _over_all_examples(build_gradient, non_trainable, examples, context) -> Callable[[Weights], Weights]:
+def _over_all_examples(
+  model, build_gradient, rule, *, non_trainable, examples, context
+) -> Callable[[Weights], Weights]:
   """Returns the gradient of a client's whole risk F_k as a function of the weights."""
   first, num_examples = context['first_row'], context['num_examples']
 
   def gradient_of(weights):
     batch_gradient = build_gradient()
+    own = tf.nest.map_structure(lambda array: array[first : first + num_examples], examples)
+    num_labels = model.num_labels(own, num_examples)
 
     def add(start, total):
-      count = tf.minimum(_CHUNK, num_examples - start)
+      count = tf.minimum(model.chunk, num_examples - start)
       batch = tf.nest.map_structure(lambda array: array[first + start : first + start + count], examples)
-      share = tf.cast(count, tf.float32) / tf.cast(num_examples, tf.float32)
+      share = model.num_labels(batch, count) / num_labels
       gradient = batch_gradient(weights, non_trainable, batch, count)
       return start + count, tree.add(total, tree.scale(share, gradient))
 
     start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights))
-    return tf.while_loop(lambda start, _: start < num_examples, add, start, parallel_iterations=1)[1]
+    gradient = tf.while_loop(lambda start, _: start < num_examples, add, start, parallel_iterations=1)[1]
+    return tree.add(gradient, tree.scale(rule.l2, weights)) if rule.l2 else gradient
 
   return gradient_of
 
 
-def _losses(model: LocalModel, num_components: int, examples, context) -> Callable[[Weights], tf.Tensor] | None:
+def _losses(
+  model: LocalModel, num_components: int, non_trainable, examples, context
+) -> Callable[[Weights], tf.Tensor] | None:
   """Returns the losses of a client's examples in each component model, [n_k, M], as a function of the weights."""
   if model.losses is None:
     return None
   first, num_examples = context['first_row'], context['num_examples']
-  num_chunks = (num_examples + _CHUNK - 1) // _CHUNK
+  num_chunks = (num_examples + model.chunk - 1) // model.chunk
 
   def losses_of(weights):
     def of_chunk(chunk):
-      start = first + chunk * _CHUNK
-      end = tf.minimum(start + _CHUNK, first + num_examples)
-      losses = model.losses(weights, tf.nest.map_structure(lambda array: array[start:end], examples))
-      return tf.pad(losses, [[0, _CHUNK - tf.shape(losses)[0]], [0, 0]])
+      start = first + chunk * model.chunk
+      end = tf.minimum(start + model.chunk, first + num_examples)
+      losses = model.losses(weights, non_trainable, tf.nest.map_structure(lambda array: array[start:end], examples))
+      return tf.pad(losses, [[0, model.chunk - tf.shape(losses)[0]], [0, 0]])
 
-    spec = tf.TensorSpec([_CHUNK, num_components], tf.float32)
+    spec = tf.TensorSpec([model.chunk, num_components], tf.float32)
     chunks = tf.map_fn(of_chunk, tf.range(num_chunks), fn_output_signature=spec, parallel_iterations=1)
     return tf.reshape(chunks, [-1, num_components])[:num_examples]
 
@@ -151,7 +170,9 @@ def _weights_of(rows, example_weights, context):
   return tf.gather(example_weights, places)
 
 
-def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer):
+def _build_block(
+  algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer, rule: GradientRule
+):
   """Returns the function that takes the local steps of a block: XLA compiles it once for each width of batches."""
   step_pass = model.build_step()
 
@@ -170,7 +191,12 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
       batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), frozen['examples'])
       count = tf.minimum(batch_size, block['num_examples'] - i % steps_per_epoch * batch_size)
       example_weights = tf.gather(block['example_weights'], place) if tf.is_tensor(block['example_weights']) else None
-      passes = _BatchPasses(lambda at: step_pass(at, frozen['non_trainable'], batch, count, example_weights))
+      key = _key_of_step(block['key'], i) if model.draws else None
+
+      def pass_at(at):
+        return step_pass(at, frozen['non_trainable'], batch, count, example_weights=example_weights, key=key)
+
+      passes = _BatchPasses(pass_at, rule)
       local = Local(
         weights,
         anchor,
@@ -180,6 +206,7 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
         scratch=scratch,
         num_steps=i,
         normalisation=model.normalisation,
+        task_layers=model.task_layers,
       )
       direction, new_scratch = step_of(algorithm, local, passes, hparams)
       new_optimizer_state, new_weights = optimizer.next(optimizer_state, weights, direction)
@@ -193,18 +220,23 @@ def _build_block(algorithm: Algorithm, model: LocalModel, optimizer: tff.learnin
   return run_block
 
 
+def _key_of_step(key: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+  """Returns the key of one local step: all weights that a method tries on its batch meet the same random numbers."""
+  return tf.random.experimental.stateless_fold_in(key, step, alg='philox')
+
+
 class _BatchPasses:
   """Passes of the model over the batch of one step, each set of weights once: `algorithms.base.Batch`."""
 
-  def __init__(self, pass_at):
-    self._pass_at = pass_at
+  def __init__(self, pass_at, rule):
+    self._pass_at, self._rule = pass_at, rule
     self._passes: list[tuple[Weights, Any]] = []
 
   def _at(self, weights: Weights):
     for known, result in self._passes:
       if all(a is b for a, b in zip(known, weights, strict=True)):
         return result
-    self._passes.append((weights, self._pass_at(weights)))
+    self._passes.append((weights, _ruled(self._pass_at(weights), weights, self._rule)))
     return self._passes[-1][1]
 
   def gradient(self, at: Weights) -> Weights:
@@ -215,6 +247,17 @@ class _BatchPasses:
     """Returns `after` with the running statistics of `before`, moved on by the batch."""
     statistics = self._at(before).statistics
     return tuple(statistics.get(i, w) for i, w in enumerate(after))
+
+
+def _ruled(result: Pass, weights: Weights, rule: GradientRule) -> Pass:
+  """Returns the pass of a batch at some weights with its gradient cut and decayed; running statistics do not decay."""
+  gradient = result.gradient
+  if rule.clip_norm is not None:
+    gradient = tuple(tf.clip_by_global_norm(gradient, rule.clip_norm)[0])
+  if rule.l2:
+    pairs = zip(gradient, weights, strict=True)
+    gradient = tuple(g if i in result.statistics else g + rule.l2 * w for i, (g, w) in enumerate(pairs))
+  return result._replace(gradient=gradient)
 
 
 def _gather(array: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

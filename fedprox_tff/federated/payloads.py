@@ -73,7 +73,8 @@ def client_payload(
       arrays with the examples along the first axis, or a `tf.data.Dataset` of single examples.
     num_epochs: Local epochs E of a client that is on time.
     batch_size: Examples in a batch, B; the last batch of an epoch may be short. 'all': one batch of all of them.
-    key: What names the order of the batches: non-negative integers such as (seed, round_num, client).
+    key: What names the order of the batches, and what else is drawn at random in local steps: non-negative integers
+      such as (seed, round_num, client).
     num_steps: The client's budget in local steps, at most E ceil(n_k / B). None: all of its E epochs. 0: it is dropped.
     weight: Its weight in the server's mean. None: its number of examples n_k, or 0 if it is dropped; never the number
       of examples that it has seen, so that a straggler keeps its share.
@@ -117,6 +118,7 @@ def client_payload(
     first_row=np.int32(rows.start),
     num_steps=np.int32(num_steps),
     weight=np.float32(weight),
+    key=streams.generator('steps', *key).integers(2**31, size=2, dtype=np.int32),
     order=_pad(order + np.int32(rows.start), _round_up(len(order), batches.block(width))),
   )
   sequence = examples if isinstance(examples, tf.data.Dataset) else [examples]

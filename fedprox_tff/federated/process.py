@@ -19,6 +19,7 @@ from fedprox_tff.federated.client_work import build_client_work, initial_client_
 from fedprox_tff.federated.finalizer import build_finalizer
 from fedprox_tff.federated.gathering import GatheringProcess, gathering
 from fedprox_tff.federated.local_model import LocalModel, TffModel, local_model
+from fedprox_tff.federated.local_steps import AS_IT_IS, GradientRule
 from fedprox_tff.federated.stateful_process import StatefulProcess, compose_stateful_process
 from fedprox_tff.models.base import Model
 
@@ -32,6 +33,7 @@ def build_process(
   client_optimizer: tff.learning.optimizers.Optimizer | None,
   server_optimizer: tff.learning.optimizers.Optimizer | None = None,
   num_clients: int | None = None,
+  rule: GradientRule = AS_IT_IS,
   measure_gamma: bool = False,
 ) -> Process:
   """Builds the process of `algorithm` over `model`.
@@ -48,6 +50,7 @@ def build_process(
     server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages, or the
       algorithm's own rule.
     num_clients: N, the number of clients of the federation, for algorithms whose server counts them.
+    rule: What becomes of every gradient of a batch before the algorithm sees it: clipping, weight decay.
     measure_gamma: Whether clients measure the inexactness of their solutions.
 
   Returns:
@@ -80,6 +83,7 @@ def build_process(
     model=local_model(model),
     client_optimizer=client_optimizer or average,
     server_optimizer=server_optimizer or average,
+    rule=rule,
   )
   work = build(algorithm, measure_gamma=measure_gamma)
   if algorithm.client.gather is None:
@@ -93,6 +97,7 @@ def _compose(
   client_optimizer: tff.learning.optimizers.Optimizer,
   server_optimizer: tff.learning.optimizers.Optimizer,
   *,
+  rule: GradientRule,
   measure_gamma: bool,
 ) -> tff.learning.templates.LearningProcess | StatefulProcess:
   """Composes a process of its parts."""
@@ -104,7 +109,9 @@ def _compose(
     return tf.nest.map_structure(tf.constant, tff.learning.models.ModelWeights(trainable, (*non_trainable, *message)))
 
   weights_type = initial_weights.type_signature.result
-  client_work = build_client_work(algorithm, model, client_optimizer, weights_type, measure_gamma=measure_gamma)
+  client_work = build_client_work(
+    algorithm, model, client_optimizer, weights_type, rule=rule, measure_gamma=measure_gamma
+  )
   aggregator = build_aggregator(client_work.next.type_signature.result.result.member.update)
   report_type = aggregator.next.type_signature.result.result.member
   finalizer = build_finalizer(algorithm, model, server_optimizer, weights_type, report_type)

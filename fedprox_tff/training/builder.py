@@ -17,13 +17,15 @@ from fedprox_tff.config.choice import Choice
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import batches
 from fedprox_tff.core.tree import Weights
-from fedprox_tff.datasets.base import ALIGNMENT, Examples, FederatedDataset
+from fedprox_tff.datasets.base import ALIGNMENT, ClientSplit, Examples, FederatedDataset
 from fedprox_tff.federated.client_data import ArrayClientData
 from fedprox_tff.federated.client_work import initial_client_state
 from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity, build_dissimilarity
 from fedprox_tff.federated.evaluation.global_model import Evaluation, build_evaluation
 from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation, build_personal_evaluation
+from fedprox_tff.federated.evaluation.sample import sampled
 from fedprox_tff.federated.local_model import local_model
+from fedprox_tff.federated.local_steps import GradientRule
 from fedprox_tff.federated.process import Process, build_process
 from fedprox_tff.models import Model
 from fedprox_tff.training.fitting import fitted_model
@@ -39,13 +41,13 @@ class Experiment(NamedTuple):
   initial_state: Any  # with the run's hyperparameters and initial weights
   train_data: ArrayClientData
   train_examples: Examples  # all clients' together, as tensors
-  test_examples: Examples
   evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
   evaluate_test: Callable[[Weights], Evaluation]
   dissimilarity: Callable[[Weights], Dissimilarity]  # of the clients' gradients
   algorithm: Algorithm
   initial_client_state: Any  # of a client that has not taken part; () if clients keep nothing
   evaluate_personal: PersonalEvaluator | None  # of clients' own models on their test examples
+  initial_weights: Weights  # that learn
   batch_size: int  # B as a number, and none that is larger than the federation's largest client makes sense of
 
 
@@ -53,13 +55,13 @@ class Data(NamedTuple):
   """What is made of a data set for one kind of model."""
 
   dataset: FederatedDataset
-  kind: Any  # of the model
+  kind: Any  # of the model, and how much it is evaluated on
   train_data: ArrayClientData
   train_examples: Examples
-  test_examples: Examples
   evaluate_train: Callable[[Weights], Evaluation]
   evaluate_test: Callable[[Weights], Evaluation]
   dissimilarity: Callable[[Weights], Dissimilarity]
+  tested: ClientSplit  # what clients' own models are evaluated on, as tensors
 
 
 class Builder:
@@ -79,25 +81,27 @@ class Builder:
     model = fitted_model(config, dataset)
     algorithm = config.algorithm.build()
     process = self._process(config, algorithm, model, dataset)
-    kind = (config.model, algorithm.needs.components)
+    kind = (config.model, algorithm.needs.components, config.evaluation_examples)
     if self._data is None or self._data.dataset is not dataset or self._data.kind != kind:
-      self._data = _data(dataset, model, kind)
+      self._data = _data(dataset, model, kind, config.evaluation_examples)
       self._personal.clear()
     return Experiment(
       process,
       _initial_state(process, config, algorithm, model, dataset.num_clients),
-      *self._data[2:],
+      *self._data[2:-1],
       algorithm,
       initial_client_state(algorithm, local_model(model)),
       self._personal_evaluator(algorithm, model),
+      model.initial_weights,
       batches.bounded(config.batch_size, int(dataset.train.sizes.max())),
     )
 
   def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:
     values = algorithm.client.hparams.keys() | algorithm.server.hparams.keys()
     key = (
-      *(_structure(config.algorithm, values), config.model, model.input_shape, dataset.num_classes),
+      *(_structure(config.algorithm, values), config.model, dataset.task, model.input_type),
       *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
+      *(config.clip_norm, config.l2),
     )
     if key not in self._processes:
       self._processes[key] = build_process(
@@ -106,6 +110,7 @@ class Builder:
         client_optimizer=_optimizer(config.client_optimizer, config.learning_rate),
         server_optimizer=_optimizer(config.server_optimizer, config.server_learning_rate),
         num_clients=dataset.num_clients,
+        rule=GradientRule(config.clip_norm, config.l2),
         measure_gamma=config.measure_gamma,
       )
     return self._processes[key]
@@ -114,15 +119,14 @@ class Builder:
     if algorithm.client.personal is None:
       return None
     if algorithm.name not in self._personal:
-      normalisation = local_model(model).normalisation
+      local = local_model(model)
+      layers = {'normalisation': local.normalisation, 'task_layers': local.task_layers}
 
       def personal(weights, state):
-        return algorithm.client.personal(Local(weights, weights, state=state, normalisation=normalisation))
+        return algorithm.client.personal(Local(weights, weights, state=state, **layers))
 
-      test = self._data.dataset.test
-      self._personal[algorithm.name] = build_personal_evaluation(
-        model, personal, self._data.test_examples, test.offsets
-      )
+      tested = self._data.tested
+      self._personal[algorithm.name] = build_personal_evaluation(model, personal, tested.examples, tested.offsets)
     return self._personal[algorithm.name]
 
 
@@ -141,17 +145,20 @@ def _optimizer(chosen: Choice | None, learning_rate: float | None) -> tff.learni
   return None if chosen is None else chosen.build().build(learning_rate)
 
 
-def _data(dataset: FederatedDataset, model: Model, kind: Any) -> Data:
-  train, test = (Examples(*map(_tensor, split.examples)) for split in (dataset.train, dataset.test))
+def _data(dataset: FederatedDataset, model: Model, kind: Any, evaluation_examples: int | None) -> Data:
+  train = Examples(*map(_tensor, dataset.train.examples))
+  trained_on = sampled(dataset.train, evaluation_examples, part=1)
+  tested = sampled(dataset.test, evaluation_examples, part=2)
+  tested = ClientSplit(Examples(*map(_tensor, tested.examples)), tested.offsets)
   return Data(
     dataset,
     kind,
     ArrayClientData(dataset.client_ids, dataset.train),
     train,
-    test,
-    build_evaluation(model, train),
-    build_evaluation(model, test, dataset.test.offsets),
+    build_evaluation(model, train if trained_on is dataset.train else trained_on.examples),
+    build_evaluation(model, tested.examples, tested.offsets),
     build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),
+    tested,
   )
 
 
@@ -177,5 +184,5 @@ def _initial_state(process: Process, config: Config, algorithm: Algorithm, model
   if config.server_optimizer is not None:
     hparams['finalizer']['learning_rate'] = config.server_learning_rate
   state = process.set_hparams(state, hparams)
-  weights = tff.learning.models.ModelWeights(model.initial_weights, ())
+  weights = tff.learning.models.ModelWeights(model.initial_weights, model.frozen)
   return process.set_model_weights(state, weights)

@@ -6,7 +6,8 @@ clients, the same stragglers and the same budgets. Of a cohort of K, round(K (1 
 epochs. The others are stragglers, whose number of epochs is uniform in {1, ..., E - 1}, as in the authors' code (their
 text says [1, E]). For E = 1, where their code fails, a straggler's budget is uniform in {1, ..., S - 1} of the S local
 steps of its epoch
-(1 if S = 1). A client's budget is its own draw: it is the same at 50 % and at 90 % stragglers, and the stragglers at
+(1 if S = 1). Where a run counts local steps and not epochs, L of them, it is uniform in {1, ..., L - 1} (1 if L = 1). A
+client's budget is its own draw: it is the same at 50 % and at 90 % stragglers, and the stragglers at
 50 % are among those at 90 %.
 
 Where this departs from the authors' code: there, cohorts are seeded by the round alone, whatever the seed of the run;
@@ -38,12 +39,13 @@ def sample_cohort(
   seed: int,
   round_num: int,
   clients_per_round: int,
-  epochs: int,
+  epochs: int | None,
   batch_size: int,
   stragglers: float,
   straggler_policy: str,
   sampling: str = 'uniform',
   weighting: str = 'examples',
+  local_steps: int | None = None,
 ) -> list[Participant]:
   """Draws the cohort of one round.
 
@@ -52,7 +54,7 @@ def sample_cohort(
     seed: The run's seed.
     round_num: The round, from 1.
     clients_per_round: K, at most the number of clients.
-    epochs: E, the local epochs of a client that is on time.
+    epochs: E, the local epochs of a client that is on time; None where `local_steps` are counted.
     batch_size: B, examples in a local step.
     stragglers: The share s of the cohort, 0 to 1, that cannot do E epochs.
     straggler_policy: 'partial' keeps their partial work (FedProx), 'drop' leaves them out (FedAvg).
@@ -61,6 +63,7 @@ def sample_cohort(
       drawn into several places, one of them on time, is on time in all, so that there may be fewer stragglers.
     weighting: 'examples' weighs client k by n_k, 'uniform' by 1. The paper pairs uniform sampling with the first and
       proportional sampling with the second.
+    local_steps: The local steps of a client that is on time, in the place of epochs.
 
   Returns:
     K participants in the order of the draw.
@@ -72,12 +75,13 @@ def sample_cohort(
   participants = []
   for client in clients.tolist():
     steps_per_epoch = -(-int(num_examples[client]) // batch_size)
-    num_steps = epochs * steps_per_epoch
+    num_steps = epochs * steps_per_epoch if local_steps is None else local_steps * bool(steps_per_epoch)
     dropped = client in late and straggler_policy == 'drop'
     if dropped:
       num_steps = 0
     elif client in late:
-      num_steps = _budget(streams.generator('budget', seed, round_num, client), epochs, steps_per_epoch)
+      rng = streams.generator('budget', seed, round_num, client)
+      num_steps = _budget(rng, num_steps, steps_per_epoch, in_epochs=local_steps is None and epochs > 1)
     weight = 0.0 if not num_steps else float(num_examples[client]) if weighting == 'examples' else 1.0
     participants.append(
       Participant(client, num_steps, num_steps / max(1, steps_per_epoch), weight, client in late, dropped)
@@ -101,8 +105,10 @@ def _sample(num_examples: np.ndarray, rng: np.random.Generator, size: int, sampl
   return rng.choice(len(num_examples), size, replace=False)
 
 
-def _budget(rng: np.random.Generator, epochs: int, steps_per_epoch: int) -> int:
-  """Returns a straggler's number of local steps."""
-  if epochs > 1:
-    return int(rng.integers(1, epochs)) * steps_per_epoch
-  return int(rng.integers(1, max(2, steps_per_epoch)))
+def _budget(rng: np.random.Generator, num_steps: int, steps_per_epoch: int, *, in_epochs: bool) -> int:
+  """Returns a straggler's number of local steps, where it would have taken `num_steps` if it were on time."""
+  if not num_steps:
+    return 0
+  if in_epochs:
+    return int(rng.integers(1, num_steps // steps_per_epoch)) * steps_per_epoch
+  return int(rng.integers(1, max(2, num_steps)))

@@ -11,6 +11,7 @@ from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine.resources import GIB, free_memory
 from fedprox_tff.models import Model
 from fedprox_tff.models.mixture import mixture
+from fedprox_tff.models.preparation import prepared
 
 _MOST_STEPS = 2**31 - 1  # local steps are counted in int32
 _ROW_BYTES = 4  # of an example's place in the order of the batches
@@ -35,8 +36,11 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   _check_budgets(config, dataset.train.sizes, is_cut=algorithm.schedule.round_steps is not None)
   if algorithm.needs.components:
     architecture = mixture(architecture, algorithm.needs.components)
+  x = dataset.train.examples.x
   try:
-    return architecture.build(dataset.task, seed=config.seed)
+    model = architecture.build(dataset.task, seed=config.seed)
+    model = model._replace(label_shape=dataset.task.label_shape)
+    return prepared(model, dataset.inputs, input_shape=x.shape[1:], input_type=x.dtype.name)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None
 
@@ -54,23 +58,27 @@ def _check_budgets(config: Config, sizes: np.ndarray, *, is_cut: bool) -> None:
   """
   sizes = np.sort(sizes)[::-1].tolist()
   batch_size = batches.bounded(config.batch_size, sizes[0])
-  steps = config.epochs * batches.steps_per_epoch(sizes[0], batch_size)
+  flag = f'--epochs={config.epochs}' if config.local_steps is None else f'--local_steps={config.local_steps}'
+
+  def epochs_begun(num_examples: int) -> int:
+    if config.local_steps is None:
+      return config.epochs
+    return -(-config.local_steps // max(1, batches.steps_per_epoch(num_examples, batch_size)))
+
+  steps = epochs_begun(sizes[0]) * batches.steps_per_epoch(sizes[0], batch_size)
   if steps > _MOST_STEPS:
-    raise UserError(
-      f'--epochs={config.epochs}: at most {_MOST_STEPS:,} local steps are possible; the largest client would take more.'
-    )
+    raise UserError(f'{flag}: at most {_MOST_STEPS:,} local steps are possible; the largest client would take more.')
   if is_cut:
     return
   cohort = sizes[:1] * config.clients_per_round if config.sampling == 'proportional' else sizes
   rows = [
-    config.epochs * batches.steps_per_epoch(n, batch_size) * batches.width(n, batch_size)
+    epochs_begun(n) * batches.steps_per_epoch(n, batch_size) * batches.width(n, batch_size)
     for n in cohort[: config.clients_per_round]
   ]
   needed, free = (sum(rows) + 2 * rows[0]) * _ROW_BYTES, free_memory()  # the largest one's copies while it is drawn
   if needed > free:
     raise UserError(
-      f'--epochs={config.epochs}: the order of the batches of a round may take {needed // GIB:,} GiB, '
-      f'and {free / GIB:.1f} GiB are free.'
+      f'{flag}: the order of the batches of a round may take {needed // GIB:,} GiB, and {free / GIB:.1f} GiB are free.'
     )
 
 
@@ -85,7 +93,8 @@ def check_fits(config: Config, dataset: FederatedDataset) -> str:
   except UserError as error:
     raise UserError(f'{config.name}: {error}') from None
   client, weights = config.algorithm.build().client, model.initial_weights
-  local = Local(weights, weights, normalisation=model.normalisation or (False,) * len(weights))
+  none = (False,) * len(weights)
+  local = Local(weights, weights, normalisation=model.normalisation or none, task_layers=model.task_layers or none)
   return '' if client.init is None or client.init(local) else nothing_is_kept(config)
 
 

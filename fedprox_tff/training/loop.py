@@ -9,7 +9,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DamagedError, RunFailedError
 from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
-from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP
+from fedprox_tff.federated.runtimes.in_process import largest_group
 from fedprox_tff.training import client_states, rows
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
@@ -111,10 +111,11 @@ def _client_memory(cohort: Sequence[Participant], kept: Snapshot | None, states:
 
 def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: ClientExamples) -> None:
   """Compiles rounds, of one client and of many, by such that are forgotten, so that none of the run waits for it."""
+  largest = largest_group(sum(weight.nbytes for weight in experiment.initial_weights))
   for client in clients_by_width(experiment):
     step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
     payload = payload_of(config, experiment, data, step, 0)
-    for num_clients in {1, min(config.clients_per_round, LARGEST_GROUP)}:
+    for num_clients in {1, min(config.clients_per_round, largest)}:
       rounds.next(
         experiment.initial_state,
         [payload] * num_clients,

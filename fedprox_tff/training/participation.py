@@ -36,6 +36,7 @@ def draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[
     round_num=round_num,
     clients_per_round=config.clients_per_round,
     epochs=config.epochs,
+    local_steps=config.local_steps,
     batch_size=experiment.batch_size,
     stragglers=config.stragglers,
     straggler_policy=config.straggler_policy,
@@ -62,10 +63,13 @@ def payload_of(
 ) -> Any:
   """Returns a participant's payload, without what it has kept."""
   examples, rows = data(participant.client)
+  num_epochs = config.epochs
+  if num_epochs is None:
+    num_epochs = -(-config.local_steps // max(1, batches.steps_per_epoch(len(rows), experiment.batch_size)))
   return client_payload(
     examples,
     rows=rows,
-    num_epochs=config.epochs,
+    num_epochs=num_epochs,
     batch_size=experiment.batch_size,
     key=(config.seed, round_num, participant.client),
     num_steps=participant.num_steps,

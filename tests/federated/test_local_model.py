@@ -91,7 +91,7 @@ def test_losses_are_those_of_evaluation(factory):
   local, weights, batch = local_model(model), away_from_the_start(model), random_batch(5)
   logits = model.logits(weights, batch['x']).numpy()
   expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(5), batch['y']]
-  np.testing.assert_allclose(local.losses(weights, batch), expected[:, np.newaxis], rtol=1e-5)
+  np.testing.assert_allclose(local.losses(weights, (), batch), expected[:, np.newaxis], rtol=1e-5)
   assert len(local.normalisation) == len(weights)
   assert any(local.normalisation) == (factory is mlp_bn)
 
@@ -105,8 +105,9 @@ def test_responsibilities_weigh_each_models_loss():
   local = local_model(mixture(logistic(), 2).build(Task((1,), 2), seed=0))
   q = tf.constant([[0.75, 0.25], [0.5, 0.5], [0.9, 0.1]])
   weights = tuple(tf.zeros(w.shape) for w in local.initial_weights.trainable)
-  np.testing.assert_allclose(local.losses(weights, BATCH), np.full((3, 2), np.log(2)), rtol=1e-6)
-  (kernel_0, bias_0, kernel_1, bias_1), statistics = local.build_step()(weights, (), BATCH, tf.constant(2), q)
+  np.testing.assert_allclose(local.losses(weights, (), BATCH), np.full((3, 2), np.log(2)), rtol=1e-6)
+  gradient, statistics = local.build_step()(weights, (), BATCH, tf.constant(2), example_weights=q)
+  kernel_0, bias_0, kernel_1, bias_1 = gradient
   assert statistics == {}
   # (q_1 (-1/2) + q_2 (1/2)) / 2 by the bias of class 0, and with the factors x = 2 and 4 by its kernel
   np.testing.assert_allclose(bias_0, [-0.0625, 0.0625])
@@ -120,7 +121,7 @@ def test_the_weights_of_the_examples_of_any_other_model(factor):
   local = local_model(logistic().build(Task((1,), 2), seed=0))
   weights = tuple(tf.zeros(w.shape) for w in local.initial_weights.trainable)
   example_weights = factor * tf.constant([[0.75], [0.5], [0.9]])
-  kernel, bias = local.build_step()(weights, (), BATCH, tf.constant(2), example_weights).gradient
+  kernel, bias = local.build_step()(weights, (), BATCH, tf.constant(2), example_weights=example_weights).gradient
   np.testing.assert_allclose(bias, factor * np.float32([-0.0625, 0.0625]))  # divided by the number, not the weights
   np.testing.assert_allclose(kernel[:, 0], factor * np.float32([0.125, -0.125]))
 
@@ -144,10 +145,10 @@ def test_a_mixture_of_one_learns_as_the_model(q):
   weights, batch = tensors(plain.initial_weights.trainable), random_batch(10)
   example_weights = None if q is None else tf.fill([10, 1], q)
   a = plain.build_step()(weights, (), batch, tf.constant(8)).gradient
-  b = one.build_step()(weights, (), batch, tf.constant(8), example_weights).gradient
+  b = one.build_step()(weights, (), batch, tf.constant(8), example_weights=example_weights).gradient
   for ours, same in zip(a, b, strict=True):
     np.testing.assert_allclose(ours, same, atol=1e-6)
-  np.testing.assert_allclose(plain.losses(weights, batch), one.losses(weights, batch), rtol=1e-5)
+  np.testing.assert_allclose(plain.losses(weights, (), batch), one.losses(weights, (), batch), rtol=1e-5)
 
 
 def variable_model():
@@ -172,7 +173,7 @@ def test_tffs_models_know_only_the_loss_of_a_batch(model):
     assert np.abs(a).max() > 0
     np.testing.assert_array_equal(a, b)
   with pytest.raises(ValueError, match='example_weights'):
-    step(weights, (), batch, tf.constant(3), tf.ones([4, 1]))
+    step(weights, (), batch, tf.constant(3), example_weights=tf.ones([4, 1]))
 
 
 @pytest.mark.parametrize('mu', [0.0, 1.0])

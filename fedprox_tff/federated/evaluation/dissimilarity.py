@@ -42,7 +42,19 @@ def build_dissimilarity(model: LocalModel, examples: Any, offsets: np.ndarray) -
   starts, ends = (tf.constant(bounds[held], tf.int32) for bounds in (offsets[:-1], offsets[1:]))
   num_clients, num_examples = int(held.sum()), int(offsets[-1] - offsets[0])
   examples = tf.nest.map_structure(tf.convert_to_tensor, examples)
-  batch_gradient = model.build_gradient()
+  batch_gradient, frozen = model.build_gradient(), tuple(map(tf.convert_to_tensor, model.initial_weights.non_trainable))
+
+  def client_gradient(weights, start, end):
+    """Returns the gradient of a client's mean loss, float64, of no more than a chunk of its examples at a time."""
+    num_labels = model.num_labels(tf.nest.map_structure(lambda rows: rows[start:end], examples), end - start)
+    total = tuple(tf.zeros(w.shape, tf.float64) for w in weights)
+    for first in tf.range(start, end, model.chunk):
+      last = tf.minimum(first + model.chunk, end)
+      batch = tf.nest.map_structure(lambda rows, first=first, last=last: rows[first:last], examples)
+      share = tf.cast(model.num_labels(batch, last - first) / num_labels, tf.float64)
+      gradient = batch_gradient(weights, frozen, batch, last - first)
+      total = tuple(a + share * tf.cast(g, tf.float64) for a, g in zip(total, gradient, strict=True))
+    return total
 
   @tf.function
   def sums(weights):
@@ -51,10 +63,8 @@ def build_dissimilarity(model: LocalModel, examples: Any, offsets: np.ndarray) -
     total, weighted = zeros, zeros
     square, weighted_square = tf.constant(0.0, tf.float64), tf.constant(0.0, tf.float64)
     for k in tf.range(num_clients):
-      count = ends[k] - starts[k]
-      batch = tf.nest.map_structure(lambda rows, k=k: rows[starts[k] : ends[k]], examples)
-      gradient = tuple(tf.cast(g, tf.float64) for g in batch_gradient(weights, (), batch, count))
-      n = tf.cast(count, tf.float64)
+      gradient = client_gradient(weights, starts[k], ends[k])
+      n = tf.cast(ends[k] - starts[k], tf.float64)
       squared_norm = tf.add_n([tf.reduce_sum(g * g) for g in gradient])
       total = tuple(a + g for a, g in zip(total, gradient, strict=True))
       weighted = tuple(a + n * g for a, g in zip(weighted, gradient, strict=True))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss and accuracy of a model over all examples of all clients, as one pass over the pooled arrays.
+"""Loss and accuracy of a model over examples of all clients together, as one pass over the pooled arrays.
 
-The paper's metrics are means over clients weighted by n_k, which is the mean over examples. A percentile over clients
+The paper's metrics are means over clients weighted by n_k, which is the mean over examples; where an example has
+several labels, it is the mean over labels. A percentile over clients
 tells what such a mean hides: how well the model serves the clients that it serves badly.
 """
 
@@ -14,16 +15,15 @@ import tensorflow as tf
 
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
+from fedprox_tff.federated.scores import losses_of, num_correct
 from fedprox_tff.models.base import Model
-
-CHUNK = 1024  # examples at a time: bounds the memory of a convolutional network's activations
 
 
 class Evaluation(NamedTuple):
-  """Means over examples, and a percentile over clients."""
+  """Means over labels, of which an example has one or several, and a percentile over clients."""
 
   loss: float  # cross-entropy, in nats
-  accuracy: float  # share of examples whose largest logit is their label's
+  accuracy: float  # share of labels that have the largest logit
   accuracy_p10: float = math.nan  # 10th percentile over clients of the accuracy on their own examples, unweighted
 
 
@@ -40,27 +40,31 @@ def build_evaluation(
     offsets: int [num_clients + 1]: client k's rows are offsets[k] to offsets[k + 1]. None: the percentile is NaN.
   """
   x, y = map(tf.convert_to_tensor, examples)
-  num_examples = len(examples.y)
+  num_examples, chunk = len(examples.y), model.chunk
+  labels = count_labels(examples.y)
+  num_labels = int(labels.sum())
 
   @tf.function
   def score(weights):
-    """Returns the sum of the losses, and which examples are right, bool [n]."""
+    """Returns the sum of the losses, and how many labels of each example are right, int32 [n]."""
     loss = tf.constant(0.0, tf.float64)
-    correct = tf.TensorArray(tf.bool, size=-(-num_examples // CHUNK), infer_shape=False, element_shape=[None])
-    for start in tf.range(0, num_examples, CHUNK):
-      rows = slice(start, start + CHUNK)
+    correct = tf.TensorArray(tf.int32, size=-(-num_examples // chunk), infer_shape=False, element_shape=[None])
+    for start in tf.range(0, num_examples, chunk):
+      rows = slice(start, start + chunk)
       chunk_loss, chunk_correct = score_examples(model, weights, x[rows], y[rows])
       loss += chunk_loss
-      correct = correct.write(start // CHUNK, chunk_correct)
+      correct = correct.write(start // chunk, chunk_correct)
     return loss, correct.concat()
 
   def evaluate(weights: Weights) -> Evaluation:
-    if not num_examples:
+    if not num_labels:
       return Evaluation(math.nan, math.nan)
     weights = tuple(map(tf.convert_to_tensor, weights))
     loss, correct = (result.numpy() for result in as_traced(score, weights)(weights))
-    p10 = math.nan if offsets is None else accuracy_p10(count_by_client(correct, offsets), np.diff(offsets))
-    return Evaluation(float(loss) / num_examples, np.count_nonzero(correct) / num_examples, p10)
+    p10 = math.nan
+    if offsets is not None:
+      p10 = accuracy_p10(sum_by_client(correct, offsets), sum_by_client(labels, offsets))
+    return Evaluation(float(loss) / num_labels, int(correct.sum()) / num_labels, p10)
 
   return evaluate
 
@@ -75,27 +79,36 @@ def as_traced(function: Any, weights: Weights) -> Callable[..., Any]:
 
 
 def score_examples(model: Model, weights: Weights, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns the sum of the examples' losses, float64, and which of the examples are right, bool [n]."""
-  logits = model.logits(weights, x)
-  losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
-  return tf.reduce_sum(tf.cast(losses, tf.float64)), tf.argmax(logits, axis=1, output_type=tf.int32) == y
+  """Returns the sum of the examples' losses, float64, and how many labels of each are right, int32 [n].
+
+  `weights` are the trainable ones; what is frozen comes from the model.
+  """
+  logits = model.logits((*weights, *model.frozen), x)
+  losses = losses_of(logits, y).losses
+  return tf.reduce_sum(tf.cast(losses, tf.float64)), num_correct(logits, y)
 
 
-def count_by_client(correct: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-  """Returns how many of each client's examples are right, 0 for a client without any.
+def count_labels(y: np.ndarray) -> np.ndarray:
+  """Returns how many labels each example has, int64 [n], of labels [n], or of [n, length] with -1 for padding."""
+  y = np.asarray(y)
+  return np.ones(len(y), np.int64) if y.ndim == 1 else np.count_nonzero(y >= 0, axis=1)
+
+
+def sum_by_client(numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+  """Returns the sum of the numbers of each client's examples, 0 for a client without any.
 
   Args:
-    correct: bool [n], one client's examples after another's.
+    numbers: int [n], one client's examples after another's.
     offsets: int [num_clients + 1]: client k's examples are offsets[k] to offsets[k + 1].
   """
-  return np.diff(np.concatenate([[0], np.cumsum(correct)])[offsets])
+  return np.diff(np.concatenate([[0], np.cumsum(numbers, dtype=np.int64)])[offsets])
 
 
-def accuracy_p10(num_correct: np.ndarray, num_examples: np.ndarray) -> float:
-  """Returns the 10th percentile over clients of num_correct / num_examples, each client counting once.
+def accuracy_p10(correct: np.ndarray, labels: np.ndarray) -> float:
+  """Returns the 10th percentile over clients of correct / labels, each client counting once.
 
-  Clients without examples are left out; NaN without any others. Between two clients it is numpy's linear interpolation:
+  Clients without labels are left out; NaN without any others. Between two clients it is numpy's linear interpolation:
   of accuracies a_0 <= ... <= a_(m-1) it is the one at the place 0.1 (m - 1), counted from 0.
   """
-  held = num_examples > 0
-  return float(np.percentile(num_correct[held] / num_examples[held], 10)) if held.any() else math.nan
+  held = labels > 0
+  return float(np.percentile(correct[held] / labels[held], 10)) if held.any() else math.nan

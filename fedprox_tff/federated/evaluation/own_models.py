@@ -17,10 +17,10 @@ import tensorflow as tf
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated.evaluation.global_model import (
-  CHUNK,
   accuracy_p10,
-  count_by_client,
+  count_labels,
   score_examples,
+  sum_by_client,
 )
 from fedprox_tff.models.base import Model
 
@@ -32,10 +32,10 @@ State = Any  # a client's: a nested tuple of float32 arrays, in the same structu
 
 
 class PersonalEvaluation(NamedTuple):
-  """Means over examples and a percentile over clients, each client with the weights that serve it."""
+  """Means over labels and a percentile over clients, each client with the weights that serve it."""
 
   loss: float  # cross-entropy, in nats
-  accuracy: float  # share of examples whose largest logit is their label's
+  accuracy: float  # share of labels that have the largest logit
   accuracy_p10: float  # 10th percentile over clients of the accuracy on their own examples, unweighted
 
 
@@ -54,11 +54,12 @@ def build_personal_evaluation(
     offsets: int [num_clients + 1]: client k's rows are offsets[k] to offsets[k + 1].
   """
   x, y = map(tf.convert_to_tensor, examples)
-  sizes = np.diff(offsets)
+  sizes, chunk = np.diff(offsets), model.chunk
+  labels = sum_by_client(count_labels(examples.y), offsets)
 
   @tf.function
   def score_own(weights, states, slices):
-    """Returns the sum of the losses and the number of right examples of each slice, float64 [slices, 2].
+    """Returns the sum of the losses and the number of right labels of each slice, float64 [slices, 2].
 
     A slice (i, start, end) is the rows start to end of the client whose state is the i-th.
     """
@@ -68,27 +69,27 @@ def build_personal_evaluation(
       i, start, end = tf.unstack(slices[s])
       own = personal(weights, tf.nest.map_structure(lambda stack, i=i: stack[i], states))
       loss, correct = score_examples(model, own, x[start:end], y[start:end])
-      scores = scores.write(s, tf.stack([loss, tf.math.count_nonzero(correct, dtype=tf.float64)]))
+      scores = scores.write(s, tf.stack([loss, tf.cast(tf.reduce_sum(correct), tf.float64)]))
     return scores.stack()
 
   @tf.function
   def score_server(weights, rows):
-    """Returns the sum of the losses of some rows, and which of them are right, bool [rows]."""
+    """Returns the sum of the losses of some rows, and how many labels of each are right, int32 [rows]."""
     loss = tf.constant(0.0, tf.float64)
-    num_chunks = (tf.size(rows) + CHUNK - 1) // CHUNK
-    correct = tf.TensorArray(tf.bool, size=num_chunks, infer_shape=False, element_shape=[None])
-    for chunk in tf.range(num_chunks):
-      chunk_rows = rows[chunk * CHUNK : (chunk + 1) * CHUNK]
+    num_chunks = (tf.size(rows) + chunk - 1) // chunk
+    correct = tf.TensorArray(tf.int32, size=num_chunks, infer_shape=False, element_shape=[None])
+    for i in tf.range(num_chunks):
+      chunk_rows = rows[i * chunk : (i + 1) * chunk]
       chunk_loss, chunk_correct = score_examples(model, weights, tf.gather(x, chunk_rows), tf.gather(y, chunk_rows))
       loss += chunk_loss
-      correct = correct.write(chunk, chunk_correct)
+      correct = correct.write(i, chunk_correct)
     return loss, correct.concat()
 
   def own_scores(weights: Weights, states: Mapping[int, State], clients: Sequence[int]) -> np.ndarray:
-    """Returns the sum of the losses and the number of right examples of each client, 0 of those not in `clients`."""
+    """Returns the sum of the losses and the number of right labels of each client, 0 of those not in `clients`."""
     scores = np.zeros((len(sizes), 2))
     for some, stacks in _chunks(states, clients):
-      slices = _slices(some, offsets)
+      slices = _slices(some, offsets, chunk)
       # Traced for any number of clients: the last chunk is smaller, and there are more of them every round.
       score = score_own.get_concrete_function(_specs(weights), _specs(stacks, any_length=True), _ANY_SLICES)
       result = score(weights, tf.nest.map_structure(tf.convert_to_tensor, stacks), tf.convert_to_tensor(slices))
@@ -102,11 +103,11 @@ def build_personal_evaluation(
       return 0.0, np.zeros(len(sizes))
     score = score_server.get_concrete_function(_specs(weights), _ANY_ROWS)
     loss, correct = score(weights, tf.convert_to_tensor(rows))
-    return float(loss), count_by_client(correct.numpy(), np.concatenate([[0], np.cumsum(np.where(served, sizes, 0))]))
+    return float(loss), sum_by_client(correct.numpy(), np.concatenate([[0], np.cumsum(np.where(served, sizes, 0))]))
 
   def evaluate(weights: Weights, states: Mapping[int, State]) -> PersonalEvaluation:
-    num_examples = int(sizes.sum())
-    if not num_examples:
+    num_labels = int(labels.sum())
+    if not num_labels:
       return PersonalEvaluation(math.nan, math.nan, math.nan)
     weights = tuple(map(tf.convert_to_tensor, weights))
     has_own = np.zeros(len(sizes), bool)
@@ -115,9 +116,9 @@ def build_personal_evaluation(
     server_loss, server_correct = server_scores(weights, ~has_own)
     num_correct = num_correct + server_correct
     return PersonalEvaluation(
-      float(losses.sum() + server_loss) / num_examples,
-      float(num_correct.sum()) / num_examples,
-      accuracy_p10(num_correct, sizes),
+      float(losses.sum() + server_loss) / num_labels,
+      float(num_correct.sum()) / num_labels,
+      accuracy_p10(num_correct, labels),
     )
 
   return evaluate
@@ -139,11 +140,11 @@ def _chunks(states: Mapping[int, State], clients: Sequence[int]) -> Iterator[tup
     yield some, tf.nest.pack_sequence_as(like, stacks)
 
 
-def _slices(clients: Sequence[int], offsets: np.ndarray) -> np.ndarray:
-  """Returns the rows of the i-th client as (i, start, end), at most `CHUNK` of them in one: int32 [slices, 3]."""
+def _slices(clients: Sequence[int], offsets: np.ndarray, chunk: int) -> np.ndarray:
+  """Returns the rows of the i-th client as (i, start, end), at most `chunk` of them in one: int32 [slices, 3]."""
   bounds = [offsets[client : client + 2].tolist() for client in clients]
   return np.array(
-    [(i, s, min(s + CHUNK, end)) for i, (start, end) in enumerate(bounds) for s in range(start, end, CHUNK)], np.int32
+    [(i, s, min(s + chunk, end)) for i, (start, end) in enumerate(bounds) for s in range(start, end, chunk)], np.int32
   )
 
 

@@ -39,6 +39,11 @@ LARGEST_GROUP = 8  # clients in a call
 _LARGEST_RESULT = 2**20  # bytes of one client's, above which clients go alone: their work takes longer than a call
 
 
+def largest_group(num_bytes: int) -> int:
+  """Returns how many clients go in one call at most, if the result of one has so many bytes."""
+  return 1 if num_bytes > _LARGEST_RESULT else LARGEST_GROUP
+
+
 class UnsupportedComputationError(TypeError):
   """A computation that has no MapReduceForm, such as one with two rounds of communication."""
 
@@ -152,8 +157,8 @@ class _Round:
     self._kept = kept_leaves(form) if round_comp is not comp else None
     self._pool, self._max_waiting = pool, 2 * pool._max_workers
     self._prepare, self._work = Graph(form.prepare), Graph(form.work)
-    is_large = _num_bytes_of_type(form.work.type_signature.result) > _LARGEST_RESULT
-    self._group_size = 1 if self._work.has_variables or is_large else LARGEST_GROUP
+    largest = largest_group(_num_bytes_of_type(form.work.type_signature.result))
+    self._group_size = 1 if self._work.has_variables else largest
     self._work_of = functools.cache(self._work.repeated)
     self._zero = Graph(form.zero)([])
     self._accumulate = _accumulate_all(Graph(form.accumulate), len(self._zero))

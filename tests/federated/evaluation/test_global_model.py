@@ -6,7 +6,6 @@ import pytest
 
 from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples
-from fedprox_tff.federated.evaluation import global_model
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
 from fedprox_tff.models import logistic
 
@@ -19,21 +18,22 @@ def examples(n):
   return Examples(rng.normal(size=(n, 4)).astype('f'), rng.integers(0, 3, n).astype('i'))
 
 
-def p10(clients):
+def p10(clients, chunk=1024):
   """Returns the measured percentile where client k is right about the ones of clients[k], such as '1101'."""
   y = np.array([int(label) for client in clients for label in client], np.int32)
   offsets = np.cumsum([0, *map(len, clients)])
-  return build_evaluation(MODEL, Examples(np.ones((len(y), 4), np.float32), y), offsets)(ALWAYS_1).accuracy_p10
+  return build_evaluation(MODEL._replace(chunk=chunk), Examples(np.ones((len(y), 4), np.float32), y), offsets)(
+    ALWAYS_1
+  ).accuracy_p10
 
 
 @pytest.mark.parametrize('chunk', [7, 1000])
-def test_is_the_mean_over_examples_whatever_the_chunks(monkeypatch, chunk):
-  monkeypatch.setattr(global_model, 'CHUNK', chunk)
+def test_is_the_mean_over_examples_whatever_the_chunks(chunk):
   x, y = examples(50)
   kernel, bias = (w.astype(np.float64) for w in MODEL.initial_weights)
   logits = x @ kernel.T + bias
   log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-  result = build_evaluation(MODEL, Examples(x, y))(MODEL.initial_weights)
+  result = build_evaluation(MODEL._replace(chunk=chunk), Examples(x, y))(MODEL.initial_weights)
   assert result.loss == pytest.approx(-log_p[np.arange(50), y].mean(), rel=1e-6)
   assert result.accuracy == (logits.argmax(axis=1) == y).mean()
 
@@ -44,9 +44,8 @@ def test_of_no_examples_is_not_a_number():
 
 
 @pytest.mark.parametrize('chunk', [3, 1000])
-def test_percentile_of_eleven_clients_is_the_second_lowest(monkeypatch, chunk):
-  monkeypatch.setattr(global_model, 'CHUNK', chunk)
-  assert p10(['1', '11', '1', '111', '10', '1', '1', '00', '1', '11', '1']) == 0.5
+def test_percentile_of_eleven_clients_is_the_second_lowest(chunk):
+  assert p10(['1', '11', '1', '111', '10', '1', '1', '00', '1', '11', '1'], chunk) == 0.5
 
 
 def test_percentile_lies_between_two_clients():

@@ -61,8 +61,8 @@ def split(labels):
   return Examples(x, y), np.cumsum([0, *map(len, labels)])
 
 
-def evaluate(states, labels=LABELS, personal=own_bias):
-  return build_personal_evaluation(MODEL, personal, *split(labels))(SERVER, states)
+def evaluate(states, labels=LABELS, model=MODEL, personal=own_bias):
+  return build_personal_evaluation(model, personal, *split(labels))(SERVER, states)
 
 
 def test_each_client_has_its_own_weights_or_else_the_servers():
@@ -102,14 +102,14 @@ def test_each_client_has_its_own_examples():
 @pytest.mark.parametrize('examples_per_slice', [1, 2, 1024])
 def test_chunks_and_slices_change_nothing(monkeypatch, clients_per_chunk, examples_per_slice):
   monkeypatch.setattr(own_models, '_STATE_BYTES', 8 * clients_per_chunk)
-  monkeypatch.setattr(own_models, 'CHUNK', examples_per_slice)
+  model = MODEL._replace(chunk=examples_per_slice)
   states = {**STATES, 2: (odds(1, 1),), 5: (odds(9, 1),), 6: (odds(1, 9),), 7: (odds(1, 5),)}
   labels = [*LABELS, '01', '0010', '1', '111']
   losses = [
     *(8 * LOSS, math.log(4) + math.log(4 / 3)),
     *(3 * math.log(10 / 9) + math.log(10), math.log(10 / 9), 3 * math.log(6 / 5)),
   ]
-  result = evaluate(states, labels)
+  result = evaluate(states, labels, model)
   assert result.loss == pytest.approx(sum(losses) / 18, rel=1e-6)
   assert result.accuracy == (6 + 1 + 3 + 1 + 3) / 18
   assert result.accuracy_p10 == pytest.approx(1 / 2 + 0.6 * (2 / 3 - 1 / 2), rel=1e-12)  # 7 clients: between the lowest
