@@ -106,6 +106,33 @@ class TestPowerLaw:
   def test_allows_the_largest_number_of_clients(self):
     assert sizes(split('power_law', num_clients=200)).tolist() == [10] * 200
 
+  @pytest.mark.parametrize('held', [1, 3, 5, 10])
+  def test_client_u_holds_as_many_classes_as_are_asked_for(self, held):
+    for client, rows in enumerate(split('power_law', MNIST_LABELS, 100, classes_per_client=held)):
+      digits, counts = np.unique(MNIST_LABELS[rows], return_counts=True)
+      assert set(digits) == {(client + which) % 10 for which in range(held)}
+      assert counts.min() >= 5
+
+  def test_the_shares_of_three_classes_come_to_all_of_a_class(self):
+    dealt = np.bincount(MNIST_LABELS[np.concatenate(split('power_law', MNIST_LABELS, 100, classes_per_client=3))])
+    # 30 holders of each digit, and rounding down costs each less than one example.
+    assert 0 <= (MNIST_COUNTS - dealt).min() <= (MNIST_COUNTS - dealt).max() < 31
+
+  def test_refuses_more_classes_than_there_are(self):
+    with pytest.raises(DataError, match=r'--classes_per_client=11: the data have 10 classes\.'):
+      split('power_law', classes_per_client=11)
+
+  def test_seeds_as_many_classes_as_are_held(self):
+    # 200 examples of each class: 5 for each of 4 holders a rank, 10 ranks.
+    with pytest.raises(DataError, match=r'examples of 4 classes to each .* a multiple of 10 up to 100\.'):
+      split('power_law', num_clients=110, classes_per_client=4)
+    assert sizes(split('power_law', num_clients=100, classes_per_client=4)).tolist() == [20] * 100
+
+  def test_says_in_its_title_what_is_not_the_papers(self):
+    assert partitions.power_law().title == 'power law'
+    assert partitions.power_law(classes_per_client=1).title == 'power law, one class a client'
+    assert partitions.power_law(classes_per_client=3).title == 'power law, 3 classes a client'
+
 
 class TestIid:
   def test_sizes_differ_by_one_at_most(self):
@@ -158,3 +185,57 @@ class TestDirichlet:
   def test_refuses_an_alpha_that_is_no_concentration(self, alpha):
     with pytest.raises(DataError, match='--dirichlet_alpha'):
       split('dirichlet', dirichlet_alpha=alpha)
+
+  def test_says_alpha_in_its_title(self):
+    assert partitions.dirichlet(dirichlet_alpha=0.01).title == r'Dirichlet($\alpha$ = 0.01)'
+    assert partitions.dirichlet(dirichlet_balanced=True).title == r'balanced Dirichlet($\alpha$ = 0.5)'
+
+
+class TestBalancedDirichlet:
+  def split(self, labels=LABELS, num_clients=50, **hparams):
+    return split('dirichlet', labels, num_clients, dirichlet_balanced=True, **hparams)
+
+  @pytest.mark.parametrize('alpha', [1e-6, 0.01, 1.0, 1e30])
+  def test_all_rows_are_dealt_once_in_equal_numbers(self, alpha):
+    clients = self.split(num_clients=30, dirichlet_alpha=alpha)  # 2,000 examples: 66 or 67 each
+    assert set(sizes(clients)) == {66, 67}
+    assert np.array_equal(np.sort(np.concatenate(clients)), np.arange(len(LABELS)))
+
+  def test_orders_each_client_at_random(self):
+    correlations = [np.corrcoef(rows, np.arange(len(rows)))[0, 1] for rows in self.split(num_clients=20)]
+    assert abs(np.mean(correlations)) < 0.15
+
+  def test_the_first_client_draws_its_classes_from_a_dirichlet_distribution_over_classes(self):
+    # 100 clients with 20 of 2,000 examples each: the first one's classes are nearly independent draws of q ~ Dir(alpha
+    # p), p = 1/10, so the number of one class has the mean 2 and the variance n p (1 - p) (n + alpha) / (1 + alpha).
+    counts = []
+    for seed in range(300):
+      rows = partitions.dirichlet(dirichlet_alpha=5.0, dirichlet_balanced=True).split(
+        LABELS, 100, np.random.default_rng(seed)
+      )[0]
+      counts.append(np.bincount(LABELS[rows], minlength=10))
+    assert np.mean(counts) == 2.0
+    assert np.var(counts) == pytest.approx(20 * 0.1 * 0.9 * (20 + 5.0) / (1 + 5.0), rel=0.12)
+
+  def test_proportions_follow_the_sizes_of_the_classes(self):
+    labels = np.repeat([0, 1], [1800, 200])
+    shares = [
+      np.mean(labels[partitions.dirichlet(dirichlet_balanced=True).split(labels, 40, np.random.default_rng(seed))[0]])
+      for seed in range(400)
+    ]
+    assert np.mean(shares) == pytest.approx(0.1, abs=0.04)  # E q = p
+
+  def test_a_class_that_is_used_up_leaves_its_place_to_the_others_that_a_client_wants(self):
+    class Wishes(np.random.Generator):
+      def dirichlet(self, alpha, size):
+        return np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+
+    labels = np.repeat([0, 1, 2], [10, 10, 4])  # the first client takes all of class 0, and class 1 or 2 for the rest
+    first, second = partitions.dirichlet(dirichlet_balanced=True).split(labels, 2, Wishes(np.random.PCG64(0)))
+    assert np.bincount(labels[first])[0] == 10
+    assert len(first) == len(second) == 12
+    assert 0 not in labels[second]
+
+  def test_a_small_alpha_leaves_one_class_to_most_clients(self):
+    clients = self.split(dirichlet_alpha=1e-6)[:20]  # a fifth of a class each
+    assert [len(np.unique(LABELS[rows])) for rows in clients] == [1] * 20
