@@ -8,7 +8,12 @@ from fedprox_tff.models.base import Architecture as Architecture
 from fedprox_tff.models.base import Model as Model
 from fedprox_tff.models.cnn import cnn as cnn
 from fedprox_tff.models.cnn_bn import cnn_bn as cnn_bn
+from fedprox_tff.models.convnet2 import convnet2 as convnet2
+from fedprox_tff.models.fedbn_cnn import fedbn_cnn as fedbn_cnn
 from fedprox_tff.models.logistic import logistic as logistic
 from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
+from fedprox_tff.models.resnet18 import resnet18 as resnet18
+from fedprox_tff.models.resnet_cifar import resnet_cifar as resnet_cifar
+from fedprox_tff.models.vgg import vgg as vgg
 
 MODELS: dict[str, Callable[..., Architecture]] = choices_of(vars(), __name__)
