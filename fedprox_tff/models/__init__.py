@@ -8,6 +8,7 @@ from fedprox_tff.models.base import Architecture as Architecture
 from fedprox_tff.models.base import Model as Model
 from fedprox_tff.models.cnn import cnn as cnn
 from fedprox_tff.models.cnn_bn import cnn_bn as cnn_bn
+from fedprox_tff.models.gin import gin as gin
 from fedprox_tff.models.logistic import logistic as logistic
 from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
 
