@@ -12,8 +12,10 @@ defaults (there momentum is 0.1, the new value's share), which FedBN's authors l
 (divided by n - 1). Where PyTorch refuses a batch, n = 1, as the last one of an epoch may have, y is beta here and the
 running variance stays.
 
-Padding counts for nothing. Where examples have different numbers of values, as graphs have of nodes, a layer's input has
-a row for each of them, and their owners, the examples that they belong to, say which rows are padding. A running variance that a server's step made negative counts as zero.
+Padding counts for nothing. A running variance that a server's step made negative counts as zero.
+
+Where examples have different numbers of values, as graphs have of nodes, a layer's input has a row for each of them, and
+their owners, the examples that they belong to, say which rows are padding.
 """
 
 import math
