@@ -14,8 +14,8 @@ running variance stays.
 
 Padding counts for nothing. A running variance that a server's step made negative counts as zero.
 
-Where examples have different numbers of values, as graphs have of nodes, a layer's input has a row for each of them, and
-their owners, the examples that they belong to, say which rows are padding.
+Where examples have different numbers of values, as graphs have of nodes, a layer's input has a row for each of them,
+and their owners, the examples that they belong to, say which rows are padding.
 """
 
 import math

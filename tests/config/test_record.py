@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from fedprox_tff.config.flags import FLAGS
+from fedprox_tff.config.flags import FLAGS, KINDS
 from fedprox_tff.config.record import PLACES, Config
 from fedprox_tff.core.errors import UserError
 
@@ -164,8 +164,7 @@ def test_every_value_that_changes_results_changes_the_name():
   chosen = {name for name, flag in FLAGS.items() if flag.owners} - different.keys() - PLACES
   for key in chosen:
     (owner, parameter), *_ = FLAGS[key].owners
-    kind = 'algorithm' if FLAGS[key].group == "Methods' own" else {'hidden_units': 'model'}.get(key, 'dataset')
-    kind = 'partition' if key == 'dirichlet_alpha' else kind
+    kind = next(kind for kind, table in KINDS.items() if owner in table)
     base = {kind: owner} | {'initial_mu': {'mu': 'adaptive'}}.get(key, {})
     base |= {'backbone': 'scaffold'} if (owner, key) == ('fedexp', 'scaffold_option') else {}
     default = Config.from_flags(base)
