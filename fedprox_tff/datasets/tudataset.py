@@ -12,7 +12,6 @@ and files that are not read here, such as the kinds of edges. Nothing is unpacke
 """
 
 import hashlib
-import io
 import zipfile
 import zlib
 from typing import NamedTuple
@@ -117,9 +116,10 @@ def _contents(path: str, name: str) -> list[bytes]:
 def _numbers(content: bytes, what: str, columns: int) -> np.ndarray:
   """Returns the whole numbers of a text file, int64 [lines] or [lines, columns]."""
   try:
-    numbers = np.loadtxt(io.BytesIO(content), np.int64, delimiter=',', ndmin=2) if content.strip() else np.empty((0, 1))
+    lines = [line.split(',') for line in content.decode('ascii').splitlines()]
+    numbers = np.array([[int(number) for number in line] for line in lines], np.int64, ndmin=2)
   except (ValueError, OverflowError) as error:
-    raise DataError(f'{what} is not whole numbers throughout: {error}.') from error
-  if not len(numbers) or numbers.shape[1] != columns:
-    raise DataError(f'{what} has {len(numbers)} lines of {numbers.shape[1]} numbers; lines of {columns} are needed.')
+    raise DataError(f'{what} is not whole numbers throughout, as many in each line: {error}.') from error
+  if not numbers.size or numbers.shape[1] != columns:
+    raise DataError(f'{what} has {len(lines)} lines of {numbers.shape[1]} numbers; lines of {columns} are needed.')
   return numbers if columns > 1 else numbers[:, 0]
