@@ -10,6 +10,7 @@ from fedprox_tff.datasets.cifar100 import cifar100 as cifar100
 from fedprox_tff.datasets.digits import digits as digits
 from fedprox_tff.datasets.leaf import leaf as leaf
 from fedprox_tff.datasets.mnist import mnist as mnist
+from fedprox_tff.datasets.molecules import molecules as molecules
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
 from fedprox_tff.datasets.synthetic import synthetic as synthetic
 

@@ -13,7 +13,8 @@ import pathlib
 import shutil
 import socket
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
@@ -102,12 +103,27 @@ def download(url: str, path: str, known: str, what: str) -> str:
   Raises:
     DataError: If it cannot be had.
   """
+  return download_checked(url, path, lambda unfinished: verify(unfinished, known, what), what)
+
+
+def download_checked(url: str, path: str, check: Callable[[str], Any], what: str) -> str:
+  """Downloads a file that is known by something else than its own SHA-256, such as an archive by what is in it.
+
+  Args:
+    url: Where it is.
+    path: Where it goes.
+    check: Called with the path of the whole file before it appears; raises `DataError` to refuse it.
+    what: What it is a file of.
+
+  Raises:
+    DataError: If it cannot be had.
+  """
   with fetching(what):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with files.replacing(pathlib.Path(path)) as unfinished:
       with urllib.request.urlopen(url) as answer, open(unfinished, 'wb') as file:
         shutil.copyfileobj(answer, file)
-      verify(str(unfinished), known, what)
+      check(str(unfinished))
   return path
 
 

@@ -10,6 +10,7 @@ from fedprox_tff.models.cnn import cnn as cnn
 from fedprox_tff.models.cnn_bn import cnn_bn as cnn_bn
 from fedprox_tff.models.convnet2 import convnet2 as convnet2
 from fedprox_tff.models.fedbn_cnn import fedbn_cnn as fedbn_cnn
+from fedprox_tff.models.gin import gin as gin
 from fedprox_tff.models.logistic import logistic as logistic
 from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
 from fedprox_tff.models.resnet18 import resnet18 as resnet18

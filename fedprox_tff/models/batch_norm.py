@@ -13,6 +13,9 @@ defaults (there momentum is 0.1, the new value's share), which FedBN's authors l
 running variance stays.
 
 Padding counts for nothing. A running variance that a server's step made negative counts as zero.
+
+Where examples have different numbers of values, as graphs have of nodes, a layer's input has a row for each of them,
+and their owners, the examples that they belong to, say which rows are padding.
 """
 
 import math
@@ -41,10 +44,11 @@ class BatchNorm(NamedTuple):
 def with_batch_norm(
   name: str,
   parts: Sequence[np.ndarray | BatchNorm],
-  forward: Callable[[Sequence[Any], Any], Any],
+  forward: Callable[..., Any],
   input_shape: tuple[int, ...],
   *,
   jit_compile: bool,
+  draws: bool = False,
 ) -> Model:
   """Returns a model with batch normalisation.
 
@@ -52,34 +56,36 @@ def with_batch_norm(
     name: The model's name.
     parts: Its initial weights in their order, with a `BatchNorm` in the place of the four weights of such a layer.
     forward: `(parts, x)` to logits [batch, num_classes]. Each weight is there in the place of its initial value, and a
-      function from a layer's input to its output in that of a `BatchNorm`.
+      function from a layer's input to its output in that of a `BatchNorm`. Its input has a row for each example, or for
+      any number of values of each example: then `owners`, int32 [rows], is the place in the batch of each row's.
     input_shape: As in `Model`.
     jit_compile: As in `Model`.
+    draws: As in `Model`. `forward` then is `(parts, x, key)`, and its `key` is None where nothing is to be drawn.
   """
   layers = [part.initial_weights if isinstance(part, BatchNorm) else (part,) for part in parts]
   normalisation = [isinstance(part, BatchNorm) for part, layer in zip(parts, layers, strict=True) for _ in layer]
 
   def bind(weights, normalise):
-    """Returns what `forward` needs; `normalise` gets the place of a layer's first weight, and the layer's input."""
+    """Returns what `forward` needs; `normalise` gets the place of a layer's first weight, the input and its owners."""
     bound, place = [], 0
     for part, layer in zip(parts, layers, strict=True):
       is_layer = isinstance(part, BatchNorm)
-      bound.append((lambda x, place=place: normalise(place, x)) if is_layer else weights[place])
+      bound.append((lambda x, owners=None, place=place: normalise(place, x, owners)) if is_layer else weights[place])
       place += len(layer)
     return bound
 
   def logits(weights, x):
-    return forward(bind(weights, lambda place, x: _evaluate(x, *weights[place : place + 4])), x)
+    bound = bind(weights, lambda place, x, owners: _evaluate(x, *weights[place : place + 4]))
+    return forward(bound, x, *[None] * draws)
 
   def train_logits(weights, x, mask, key):
-    del key  # nothing here is drawn at random
     statistics = {}
 
-    def normalise(place, x):
-      y, statistics[place + 2], statistics[place + 3] = _train(x, mask, weights[place : place + 4])
+    def normalise(place, x, owners):
+      y, statistics[place + 2], statistics[place + 3] = _train(x, _of_rows(mask, owners), weights[place : place + 4])
       return y
 
-    return forward(bind(weights, normalise), x), statistics
+    return forward(bind(weights, normalise), x, *[key] * draws), statistics
 
   return Model(
     name,
@@ -90,7 +96,15 @@ def with_batch_norm(
     jit_compile,
     normalisation=tuple(normalisation),
     train_logits=train_logits,
+    draws=draws,
   )
+
+
+def _of_rows(mask, owners):
+  """Returns the mask of the rows of a layer's input, float [rows]."""
+  import tensorflow as tf
+
+  return mask if owners is None else tf.gather(mask, owners)
 
 
 def _evaluate(x, gamma, beta, mean, variance):
@@ -100,11 +114,11 @@ def _evaluate(x, gamma, beta, mean, variance):
 
 
 def _train(x, mask, weights):
-  """Returns y, [batch, ..., num_channels], and the new running mean and variance, [num_channels].
+  """Returns y, [rows, ..., num_channels], and the new running mean and variance, [num_channels].
 
   Args:
-    x: [batch, ..., num_channels].
-    mask: float [batch], 1 for examples and 0 for padding.
+    x: [rows, ..., num_channels].
+    mask: float [rows], 1 for those of examples and 0 for those of padding.
     weights: gamma, beta, running mean and running variance, each [num_channels].
   """
   import tensorflow as tf
