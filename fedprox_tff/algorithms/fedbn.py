@@ -9,7 +9,8 @@ leaves open: here the initial layers do.
 
 Where clients do not predict the same, as when each has a set of molecules of its own with two classes of its own, the
 layers of its task can stay with it too: what reads the inputs and what names the classes. FederatedScope's comparison
-on graphs does so (Xie et al., VLDB 2023, arXiv:2204.05011).
+on graphs does so (Xie et al., PVLDB 2023, arXiv:2204.05011). Where all layers stay, nobody shares anything: each client
+trains alone, on as many batches as in the other methods, which is what sharing has to be better than.
 """
 
 from typing import Literal
@@ -19,16 +20,19 @@ from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def fedbn(*, personal_layers: Literal['normalisation', 'task'] = 'normalisation') -> Algorithm:
+def fedbn(*, personal_layers: Literal['normalisation', 'task', 'all'] = 'normalisation') -> Algorithm:
   """Returns FedBN; on a model without layers that stay on clients it is FedAvg with the plain mean.
 
   Args:
-    personal_layers: What stays on clients: normalisation, the paper's, or task, the first and the last layers too.
+    personal_layers: What stays on clients: normalisation, the paper's; task, the first and the last layers too; or all,
+      so that every client trains alone.
   """
 
   def owned(local: Local) -> tuple[bool, ...]:
     if personal_layers == 'normalisation':
       return local.normalisation
+    if personal_layers == 'all':
+      return (True,) * len(local.anchor)
     return tuple(a or b for a, b in zip(local.normalisation, local.task_layers, strict=True))
 
   def own_layers(local: Local) -> Weights:

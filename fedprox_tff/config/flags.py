@@ -34,6 +34,10 @@ _KIND_FLAGS = {
   'model': (METHOD, Parameter('model', str, 'logistic', 'the classifier', table=MODELS)),
   'algorithm': (METHOD, Parameter('algorithm', str, 'fedprox', 'the federated optimizer', table=ALGORITHMS)),
 }
+# Stands for other flags, and is itself no value of a run.
+FEDERATION = Parameter(
+  'federation', str, None, "a split by FederatedX's name for it: A0d01C100 is Dirichlet(0.01) over 100 clients"
+)
 # What a method uses beside its parameters, unless it has step sizes or a server's step of its own.
 CLIENT_OPTIMIZER = {
   'client_optimizer': Parameter(
@@ -108,6 +112,7 @@ def _all_flags() -> dict[str, Flag]:
       for owners in owned.get(kind, {}).values():
         add(Flag(group, owners[0][1], tuple(owners)))
     if kind == 'partition':
+      add(Flag(DATA, FEDERATION))
       add(Flag(DATA, SETTINGS['fallback_dataset']))
   for parameter in (CLIENT_OPTIMIZER | SERVER_OPTIMIZER).values():
     add(Flag(METHOD, parameter))

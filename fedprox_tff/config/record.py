@@ -15,6 +15,7 @@ from fedprox_tff.config.choice import Choice, choose
 from fedprox_tff.config.flags import KINDS
 from fedprox_tff.config.settings import CLIENT_STATES, CLIENTS_PER_ROUND, SETTINGS, Settings
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.datasets.federation_names import read_federation
 
 # What does not change a run's results, and so neither its name nor what may continue it.
 PLACES = frozenset({'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name', 'client_states'})
@@ -61,6 +62,7 @@ class Config(Settings):
         raise UserError(f'--{key} is not a flag; see --help.')
     if None not in (given.get('local_steps'), given.get('epochs')):
       raise UserError(f'--epochs={given["epochs"]}: --local_steps counts in their place; only one is possible.')
+    given = _with_federation(given)
     config = cls._read(given)
     for kind, chosen in config._choices().items():
       unused.refuse_unused(kind, chosen, config.dataset, given)
@@ -168,6 +170,23 @@ class Config(Settings):
 
   def _choices(self) -> dict[str, Choice | None]:
     return {kind: getattr(self, kind) for kind in KINDS}
+
+
+def _with_federation(given: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Returns the flags with those that --federation stands for in its place.
+
+  Raises:
+    UserError: If it is no name of a federation, or one of those flags says something else.
+  """
+  if given.get(flags.FEDERATION.name) is None:
+    return given
+  text = flags.FEDERATION.parse(given[flags.FEDERATION.name])
+  federation = read_federation(text)
+  meant = {'partition': 'dirichlet', 'dirichlet_alpha': federation.alpha, 'num_clients': federation.num_clients}
+  for key, value in meant.items():
+    if given.get(key) is not None and flags.FLAGS[key].parse(given[key]) != value:
+      raise UserError(f'--{key}={given[key]}: --federation={text} means --{key}={value}.')
+  return {key: value for key, value in given.items() if key != flags.FEDERATION.name} | meant
 
 
 def _cohort(num_clients: int | None) -> int:

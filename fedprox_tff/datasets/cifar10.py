@@ -47,4 +47,4 @@ def cifar10(
     )
 
   title = f'{release.title}{image_inputs.TITLES[augmentation]}'
-  return base.DataSet('cifar10', title, 0.03, load, partition='dirichlet', num_clients=num_clients)
+  return base.DataSet('cifar10', title, 0.03, load, partition='dirichlet', num_clients=num_clients, model='cnn')

@@ -47,4 +47,4 @@ def cifar100(
     )
 
   title = f'{release.title}{image_inputs.TITLES[augmentation]}'
-  return base.DataSet('cifar100', title, 0.03, load, partition='dirichlet', num_clients=num_clients)
+  return base.DataSet('cifar100', title, 0.03, load, partition='dirichlet', num_clients=num_clients, model='cnn')

@@ -61,7 +61,7 @@ def molecules(*, data_dir: str | None = None, data_seed: int = 0) -> base.DataSe
     return _federate({name: _read(name, data_dir) for name in SHA256}, data_seed)
 
   # The learning rate is that of FederatedScope's scripts.
-  return base.DataSet('molecules', 'Molecules', 0.25, load, num_clients=len(SHA256))
+  return base.DataSet('molecules', 'Molecules', 0.25, load, num_clients=len(SHA256), model='gin')
 
 
 def _federate(sets: dict[str, tudataset.Graphs], data_seed: int) -> base.FederatedDataset:

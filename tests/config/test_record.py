@@ -174,7 +174,7 @@ def test_every_value_that_changes_results_changes_the_name():
     name = Config.from_flags({**base, key: value}).name
     assert f'-{key}={value}' in name
     assert name != default.name
-  silent = PLACES | {'rounds', 'dataset', 'algorithm'}
+  silent = PLACES | {'rounds', 'dataset', 'algorithm', 'federation'}  # the last stands for others
   assert different.keys() | chosen | silent == set(FLAGS)
 
 
@@ -256,3 +256,30 @@ def test_a_batch_of_all_examples_is_a_word():
 def test_no_other_word_is_a_batch_size(value):
   with pytest.raises(UserError, match=r'^--batch_size=.*: a whole number of at least 1 or the word all is needed\.$'):
     Config.from_flags({'dataset': 'digits', 'batch_size': value})
+
+
+def test_a_federation_is_its_partition_its_alpha_and_its_clients():
+  named = Config.from_flags({'dataset': 'cifar100', 'federation': 'A0d01C20'})
+  written = {'partition': 'dirichlet', 'dirichlet_alpha': 0.01, 'num_clients': 20}
+  assert named == Config.from_flags({'dataset': 'cifar100', **written})
+  assert named == Config.from_flags({'dataset': 'cifar100', 'federation': 'A0d01C20', 'num_clients': 20})
+  assert 'federation' not in named.flat()
+  with pytest.raises(UserError, match=r'^--num_clients=30: --federation=A0d01C20 means --num_clients=20\.$'):
+    Config.from_flags({'dataset': 'cifar100', 'federation': 'A0d01C20', 'num_clients': 30})
+  with pytest.raises(UserError, match=r'^--federation=A01: a name such as A0d01C100 is needed'):
+    Config.from_flags({'federation': 'A01'})
+
+
+def test_a_run_counts_epochs_or_local_steps():
+  assert Config.from_flags({'local_steps': 30}).epochs is None
+  assert 'epochs' not in Config.from_flags({'local_steps': 30}).flat()
+  assert Config.from_record(Config.from_flags({'local_steps': 30}).record()).epochs is None
+  with pytest.raises(UserError, match=r'^--epochs=20: --local_steps counts in their place; only one is possible\.$'):
+    Config.from_flags({'local_steps': 30, 'epochs': 20})
+
+
+def test_a_data_set_brings_its_model_and_no_larger_cohort_than_it_has_clients():
+  assert Config.from_flags({'dataset': 'molecules'}).model.name == 'gin'
+  assert Config.from_flags({'dataset': 'molecules'}).clients_per_round == 7
+  assert Config.from_flags({'dataset': 'molecules'}).name == 'fedprox-molecules'
+  assert Config.from_flags({'num_clients': 20}).clients_per_round == 10
