@@ -8,7 +8,9 @@ COLOUR_IMAGES = Task((32, 32, 3), 10)
 TEXT = Task((12,), 20, Inputs('tokens', vocabulary=20))
 GRAPHS = Task((9, 1 + 4), 2, Inputs('graphs', vocabulary=6))
 
-_OTHERS = {'lstm': TEXT, 'gin': GRAPHS}
+SENTIMENTS = TEXT._replace(num_classes=2)
+
+_OTHERS = {'lstm': TEXT, 'lstm_sentiment': SENTIMENTS, 'gin': GRAPHS}
 
 
 def task_for(model: str) -> Task:

@@ -12,6 +12,8 @@ from fedprox_tff.models.convnet2 import convnet2 as convnet2
 from fedprox_tff.models.fedbn_cnn import fedbn_cnn as fedbn_cnn
 from fedprox_tff.models.gin import gin as gin
 from fedprox_tff.models.logistic import logistic as logistic
+from fedprox_tff.models.lstm import lstm as lstm
+from fedprox_tff.models.lstm_sentiment import lstm_sentiment as lstm_sentiment
 from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
 from fedprox_tff.models.resnet18 import resnet18 as resnet18
 from fedprox_tff.models.resnet_cifar import resnet_cifar as resnet_cifar

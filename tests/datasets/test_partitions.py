@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,14 @@ class TestEveryPartition:
   def test_refuses_numbers_of_clients_that_the_examples_do_not_allow(self, name, num_clients):
     with pytest.raises(DataError, match='--num_clients'):
       split(name, num_clients=num_clients)
+
+
+@pytest.mark.parametrize(
+  ('name', 'digest'), [('iid', 'b8b1c88e852dcbda'), ('power_law', 'b3b7288d9d6f80f2'), ('shards', '891f9e4ebdba85a5')]
+)
+def test_a_split_is_what_it_was_in_earlier_versions(name, digest):
+  rows = b'|'.join(each.astype('<i8').tobytes() for each in split(name)) + b'|'
+  assert hashlib.blake2b(rows, digest_size=8).hexdigest() == digest
 
 
 class TestPowerLaw:
@@ -185,6 +195,16 @@ class TestDirichlet:
   def test_refuses_an_alpha_that_is_no_concentration(self, alpha):
     with pytest.raises(DataError, match='--dirichlet_alpha'):
       split('dirichlet', dirichlet_alpha=alpha)
+
+  def test_no_client_is_favoured(self):
+    held = np.array(
+      [
+        [len(np.unique(LABELS[rows])) for rows in split('dirichlet', seed=seed, dirichlet_alpha=0.1)]
+        for seed in range(60)
+      ]
+    )
+    # Each client's mean over the seeds, about 3 of 10 classes; the deviation of one client and seed is 1.6.
+    assert np.abs(held.mean(axis=0) - held.mean()).max() < 4 * 1.6 / np.sqrt(60)
 
   def test_says_alpha_in_its_title(self):
     assert partitions.dirichlet(dirichlet_alpha=0.01).title == r'Dirichlet($\alpha$ = 0.01)'

@@ -54,7 +54,9 @@ def _as_they_fall(
   for label in np.unique(labels):
     rows = rng.permutation(np.flatnonzero(labels == label))
     proportions = rng.dirichlet(np.full(num_clients, concentration))
-    owner[rows] = np.searchsorted(np.cumsum(proportions)[:-1] * len(rows), np.arange(len(rows)), side='right')
+    # Ends are rounded to the nearest: rounded up, they would hand the first client an example of every class.
+    ends = np.cumsum(proportions)[:-1] * len(rows)
+    owner[rows] = np.searchsorted(ends, np.arange(len(rows)) + 0.5, side='right')
   sizes = np.bincount(owner, minlength=num_clients)
   for client in np.repeat(np.arange(num_clients), np.maximum(2 - sizes, 0)):
     donor = np.argmax(sizes)
