@@ -164,3 +164,20 @@ def test_budgets_can_be_cut_to_so_many_steps(most):
 def test_who_does_nothing_anyway_has_no_budget_to_cut():
   dropped = cohort(stragglers=1.0, straggler_policy='drop')
   assert with_at_most(dropped, 1) == dropped
+
+
+def test_local_steps_in_the_place_of_epochs():
+  """On time a client takes them all, whatever it holds; it may go through its examples several times for that."""
+  for p in cohort(epochs=None, local_steps=30):
+    steps_per_epoch = -(-SIZES[p.client] // 10)
+    assert p.num_epochs == p.num_steps / steps_per_epoch
+    assert 1 <= p.num_steps <= 29 if p.straggler else p.num_steps == 30
+  counted = cohort(epochs=None, local_steps=30)
+  assert [p.client for p in counted] == [p.client for p in cohort()]
+  assert {p.num_steps for r in range(1, 400) for p in cohort(r, epochs=None, local_steps=4) if p.straggler} == {1, 2, 3}
+  assert all(p.num_steps == 1 for p in cohort(epochs=None, local_steps=1))
+
+
+def test_who_has_no_examples_takes_no_local_steps():
+  (empty,) = cohort(sizes=np.array([0]), clients_per_round=1, epochs=None, local_steps=5, stragglers=0.0)
+  assert (empty.num_steps, empty.weight) == (0, 0.0)
