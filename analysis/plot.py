@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of figures: python analysis/plot.py figure1, or python analysis/plot.py results/RUN [...]."""
+"""The command line of figures: python analysis/plot.py figure1, results/RUN [...], or partition --dataset=mnist."""
 
 import os
 import pathlib
@@ -17,6 +17,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine.console import say
 
 SUFFIXES = ('.png', '.pdf')
+_PARTITION = 'partition'
 _GROUPING = ('x', 'y', 'hue', 'row', 'col')
 _FLAGS = (
   arguments.RESULTS_DIR,
@@ -28,10 +29,12 @@ _HELP = f"""\
 Draws the figure of a grid from the runs of a sweep, or training loss and test accuracy of any runs, to PNG and PDF:
 python analysis/plot.py FIGURE [FIGURE ...] [--flag=value ...]
 python analysis/plot.py RUN [RUN ...] [--flag=value ...]
+python analysis/plot.py partition [--flag=value ...]
 
 FIGURE is
 {arguments.WHAT}
 RUN is the folder of a run: results/<name>.
+partition draws which classes the clients of a data set hold; `plot.py partition --help` has its flags.
 
   --results_dir=FOLDER  where the runs of figures are [results]
   --output=FILE         where to; both FILE.png and FILE.pdf are written [FIGURE in the results folder; curve in the
@@ -52,6 +55,11 @@ band. KEY is a key of config.json, such as stragglers.
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line and returns its exit code."""
+  argv = sys.argv[1:] if argv is None else argv
+  if argv and argv[0] == _PARTITION:
+    from analysis import partitions  # imported here: it takes numpy
+
+    return arguments.run(_plot_partition, argv[1:], partitions.flags(), partitions.HELP)
   return arguments.run(_plot, argv, _FLAGS, _HELP)
 
 
@@ -76,6 +84,18 @@ def _plot(given: Mapping[str, Any], words: list[str]) -> None:
   else:
     arguments.refuse_unused(given, ('results_dir',), words)
     _plot_runs(what.runs, given)
+
+
+def _plot_partition(given: Mapping[str, Any], words: list[str]) -> None:
+  from analysis import partitions
+  from analysis.draw import partition
+
+  if words:
+    raise UserError(f'{words[0]}: {_PARTITION} takes flags alone; see {_PARTITION} --help.')
+  federation = partitions.load(given, say)
+  drawn = partition.draw(federation.dataset, federation.title)
+  default = arguments.results_dir(given) / federation.name
+  _save(drawn, default, _output(given, '', 1), 'A federation')
 
 
 def _plot_figures(paths: Sequence[pathlib.Path], given: Mapping[str, Any], words: Sequence[str]) -> None:
