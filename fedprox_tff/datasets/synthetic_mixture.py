@@ -19,7 +19,7 @@ default, since only they are the mixture that FedEM is about: as coded, no model
 from the others.
 
 FederatedScope tests each client on 5,000 examples, and validates on another 5,000, for which this suite has no use.
-300 clients then take 0.9 GiB; with 500 test examples each, the default, it is 0.13 GiB, and an accuracy over all of
+300 clients then take 0.9 GiB; with 500 test examples each, the default, it is 0.12 GiB, and an accuracy over all of
 them is still known to 0.13 points.
 
 Client k's training examples are drawn from a stream of its own and depend on `data_seed` and k alone.
