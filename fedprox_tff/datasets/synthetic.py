@@ -26,9 +26,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.core.errors import DataError
 from fedprox_tff.datasets import base
-from fedprox_tff.machine.resources import GIB, free_memory, usable_cores
+from fedprox_tff.datasets.memory import require_memory
+from fedprox_tff.machine.resources import usable_cores
 
 NUM_FEATURES = 60
 NUM_CLASSES = 10
@@ -82,7 +82,7 @@ def synthetic(
 
   def load(partition: None = None) -> base.FederatedDataset:
     del partition  # each client's examples are drawn for it
-    _require_memory(num_clients)
+    require_memory(num_clients, CLIENT_BYTES)
     rng = streams.generator('data', data_seed)
     shared = _Law(rng.standard_normal((NUM_FEATURES, NUM_CLASSES)), rng.standard_normal(NUM_CLASSES), 0.0)
     sizes = rng.lognormal(4.0, 2.0, num_clients).astype(np.int64) + 50
@@ -127,13 +127,3 @@ def _in_threads(generate: Callable[[range], None], num_clients: int) -> None:
   with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix='synthetic') as pool:
     for _ in pool.map(generate, chunks):
       pass  # what a thread raised is raised here
-
-
-def _require_memory(num_clients: int) -> None:
-  """Refuses so many clients that the system would kill the process for their examples."""
-  needed, available = num_clients * CLIENT_BYTES, free_memory()
-  if needed > available:
-    raise DataError(
-      f'--num_clients={num_clients}: their examples take about {needed / GIB:,.1f} GiB of memory; '
-      f'{available / GIB:,.1f} GiB are free, enough for {available // CLIENT_BYTES:,.0f} clients.'
-    )
