@@ -12,8 +12,8 @@ windows at random, so that nearly every letter of a test window is also in a tra
 `window_split='random'` does so. The draw of the roles follows `data_seed`, where theirs follows the clock; it draws
 until 20 % of all windows are there, and cuts the last role short.
 
-Differences from the paper's files remain: 143 of the 722 roles of the text that is nearest to theirs have 550,000 windows
-on average, not the 517,106 of its Table 1.
+The paper's own files cannot be had. 143 of the 722 roles of the text that is nearest to them have 550,000 windows on
+average, where its Table 1 has 517,106.
 """
 
 from typing import Annotated, Literal

@@ -5,9 +5,9 @@ Three layouts are read. In the first folder of `sources.places` that has any of 
 
 * 'leaf': `train/*.json` and `test/*.json`, as LEAF and FedProx publish their windows: `leaf_files`, `characters`.
 * 'roles': a file `roles_*.jsonl`, or `roles_*.jsonl.xz`, with one object a line for each role: its lines as one text,
-  {"user": u, "lines": "..."}, or its speeches, {"play": p, "role": r, "speeches": ["...", ...]}. Each line ends in a line
-  break, the last one too, as in the files that LEAF's script makes of the plays. With "windows" an object says how many
-  windows of every letter LEAF has made of the role, and it must be as many.
+  {"user": u, "lines": "..."}, or its speeches, {"play": p, "role": r, "speeches": ["...", ...]}. Each line ends in a
+  line break, the last one too, as in the files that LEAF's script makes of the plays. With "windows" an object says how
+  many windows of every letter LEAF has made of the role, and it must be as many.
 * 'tff': `shakespeare.sqlite`, TFF's file, which is also what is downloaded if nothing is found. It has each role's
   speeches already split into those for training and those for testing.
 """
@@ -87,8 +87,9 @@ def read(data_dir: str | None, layout: str, role_file: str | None, stride: int) 
   found = find(data_dir, layout, role_file)
   if found is None:
     wanted = role_file or {'leaf': 'train/*.json with test/*.json', 'roles': 'roles_*.jsonl.xz'}.get(layout)
-    places = ', '.join(sources.places(data_dir, *SUBFOLDERS))
-    require(not wanted, f'--dataset=shakespeare: {wanted} is in none of {places}.')
+    roots = ', '.join(map(os.path.normpath, sources.places(data_dir)))
+    subfolders = ', '.join(SUBFOLDERS)
+    require(not wanted, f'--dataset=shakespeare: {wanted} is not in {roots}, nor in their folders {subfolders}.')
     found = 'tff', _download()
   layout, path = found
   roles = [role for role in _READERS[layout](path, stride) if len(role.train.y)]
@@ -172,7 +173,7 @@ def _speeches(path: str, split: str) -> dict[str, list[str]]:
 
 
 def _look_for_leaf(folder: str, role_file: str | None) -> str | None:
-  return folder if role_file is None and leaf_files.holds(folder) else None
+  return os.path.normpath(folder) if role_file is None and leaf_files.holds(folder) else None
 
 
 def _look_for_roles(folder: str, role_file: str | None) -> str | None:

@@ -5,8 +5,8 @@ import numpy as np
 
 from fedprox_tff.datasets.base import FederatedDataset, Statistics
 
-# Of MNIST: the authors' script, run with 200 seeds, gives 69,017 to 69,113 samples with a mean of 69, as here, but standard
-# deviations of 119 to 260 with a median of 166: the published 106 is not typical of it. Report one's own.
+# Of MNIST the authors' script, run with 200 seeds, gives 69,017 to 69,113 samples with a mean of 69, as here, but
+# standard deviations of 119 to 260 with a median of 166: the published 106 is not typical of it. Report one's own.
 PAPER = {
   'mnist': Statistics(devices=1000, samples=69035, mean=69, stdev=106),
   'sent140': Statistics(devices=772, samples=40783, mean=53, stdev=32),
