@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fedprox_tff.core import draws
 from fedprox_tff.core.task import Inputs
 
 Augmentation = Literal['none', 'crop_flip', 'federatedx']
@@ -93,10 +94,7 @@ def _draws(x: Any, key: Any) -> Any:
   """Draws four numbers from 0 to below 1 for each image, float [4, batch, 1, 1]."""
   import tensorflow as tf
 
-  # Out of whole numbers: of floats, XLA and TensorFlow draw different ones from the same key.
-  shape = [tf.shape(x)[0], 4]
-  bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.int32, alg='philox')
-  drawn = tf.cast(bits & 0x7FFFFF, tf.float32) * 2.0**-23
+  drawn = draws.uniform([tf.shape(x)[0], 4], key)
   return tf.unstack(tf.transpose(drawn)[:, :, tf.newaxis, tf.newaxis])
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
-from fedprox_tff.core import batches, tree
+from fedprox_tff.core import batches, draws, tree
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.local_model import LocalModel, Pass
 
@@ -191,7 +191,8 @@ def _build_block(
       batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), frozen['examples'])
       count = tf.minimum(batch_size, block['num_examples'] - i % steps_per_epoch * batch_size)
       example_weights = tf.gather(block['example_weights'], place) if tf.is_tensor(block['example_weights']) else None
-      key = _key_of_step(block['key'], i) if model.draws else None
+      # All weights that a method tries on a batch meet the same random numbers.
+      key = draws.fold(block['key'], i) if model.draws else None
 
       def pass_at(at):
         return step_pass(at, frozen['non_trainable'], batch, count, example_weights=example_weights, key=key)
@@ -218,11 +219,6 @@ def _build_block(
     return {'state': state, 'apart': apart}
 
   return run_block
-
-
-def _key_of_step(key: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-  """Returns the key of one local step: all weights that a method tries on its batch meet the same random numbers."""
-  return tf.random.experimental.stateless_fold_in(key, step, alg='philox')
 
 
 class _BatchPasses:

@@ -29,7 +29,7 @@ class Model(NamedTuple):
     train_logits: `(weights, x, mask, key)` to the logits that a local step sees, where normalisation is by the batch's
       own statistics and units drop out, and to the new values of the running statistics by their place in the weights.
       `mask`, float [batch], is 1 for examples and 0 for padding. `key`, int32 [2], is the step's own: all that it draws
-      at random it draws from it, by TensorFlow's stateless operations. None: `step_logits`, and nothing that runs.
+      at random it draws from it, by `core.draws`. None: `step_logits`, and nothing that runs.
     component_logits: Of a mixture of M models: `(weights, x)` to their logits, [batch, M, num_classes].
     draws: Whether `train_logits` draws anything at random. If not, its `key` is None.
     frozen: Weights that do not learn and that all clients share, such as vectors of words.

@@ -7,6 +7,7 @@ What a step drops is a function of the step's key: all gradients of one step los
 from collections.abc import Callable
 from typing import Any
 
+from fedprox_tff.core import draws
 from fedprox_tff.models.base import Model
 
 Drop = Callable[[Any, int], Any]  # (the units x, the layer's number) -> x, with some of them dropped
@@ -43,6 +44,5 @@ def dropout(x: Any, rate: float, key: Any, layer: int) -> Any:
   """
   import tensorflow as tf
 
-  seed = tf.random.experimental.stateless_fold_in(key, layer, alg='philox')
-  kept = tf.random.stateless_uniform(tf.shape(x), seed, alg='philox') >= rate
+  kept = draws.uniform(tf.shape(x), draws.fold(key, layer)) >= rate
   return x * (tf.cast(kept, x.dtype) * (1 / (1 - rate) if rate < 1 else 0))

@@ -29,6 +29,7 @@ from fedprox_tff.core.choices import Share
 from fedprox_tff.core.task import Task
 from fedprox_tff.models.base import Architecture, Model, glorot_uniform
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
+from fedprox_tff.models.dropout import dropout as dropped
 
 
 def gin(
@@ -57,10 +58,7 @@ def gin(
       import tensorflow as tf
 
       def drop(h, layer):
-        if key is None:
-          return h
-        seed = tf.random.experimental.stateless_fold_in(key, layer, alg='philox')
-        return tf.nn.experimental.stateless_dropout(h, dropout, seed, rng_alg='philox')
+        return h if key is None else dropped(h, dropout, key, layer)
 
       encoder, encoder_bias, *layers = parts
       *layers, hidden, hidden_bias, output, output_bias = layers

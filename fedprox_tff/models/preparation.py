@@ -4,6 +4,7 @@
 Examples stay as small in memory as they came, and a local step may see each of them a little differently.
 """
 
+from fedprox_tff.core import draws
 from fedprox_tff.core.task import Inputs
 from fedprox_tff.models.base import Model
 
@@ -30,7 +31,7 @@ def prepared(model: Model, inputs: Inputs, *, input_shape: tuple[int, ...], inpu
     return x if inputs.prepare is None else inputs.prepare(x)
 
   def train_logits(weights, x, mask, key):
-    inner = _key_of_network(key) if model.draws else None
+    inner = draws.fold(key, 1) if model.draws else None  # the augmentation's own draws are of the key itself
     x = prepare(x) if inputs.augment is None else inputs.augment(x, key)
     if model.train_logits is None:
       return model.step_logits(weights, x), {}
@@ -44,10 +45,3 @@ def prepared(model: Model, inputs: Inputs, *, input_shape: tuple[int, ...], inpu
     train_logits=None if model.train_logits is None and inputs.augment is None else train_logits,
     draws=model.draws or inputs.augment is not None,
   )
-
-
-def _key_of_network(key):
-  """Returns another key than that of the augmentation: the two must not draw the same numbers."""
-  import tensorflow as tf
-
-  return tf.random.experimental.stateless_fold_in(key, 1, alg='philox')

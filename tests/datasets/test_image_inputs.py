@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedprox_tff.core import draws
 from fedprox_tff.datasets.image_inputs import by_itself, colour_inputs
 
 MEAN, DEVIATION = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
@@ -104,8 +105,7 @@ def turned(image, top, left, mirrored, angle):
 
 def test_federatedx_crops_mirrors_and_turns():
   x = inputs('federatedx').augment(tf.constant(IMAGES[:8]), KEY).numpy()
-  bits = tf.random.stateless_uniform([8, 4], KEY, minval=None, maxval=None, dtype=tf.int32, alg='philox')
-  drawn = (bits.numpy() & 0x7FFFFF) / 2**23
+  drawn = draws.uniform([8, 4], KEY).numpy()
   for image, made, (top, left, mirrored, angle) in zip(IMAGES, x, drawn, strict=False):
     wanted = turned(image, int(9 * top), int(9 * left), mirrored < 0.5, np.radians(30 * angle - 15))
     wrong = np.abs(made - alone(wanted)).max(axis=-1) > 1e-3

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import ditto, fedavg, fedprox
+from fedprox_tff.core import draws
 from fedprox_tff.core.task import Inputs
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.local_steps import GradientRule
@@ -41,10 +42,10 @@ def payload(x, y, **kwargs):
   return client_payload(examples, **{'num_epochs': 1, 'batch_size': 4, 'key': (0, 0, 0), **kwargs})
 
 
-def after_one_step(algorithm, model, rule, x=((3, 4),), y=(0,), rate=0.5):
-  """Returns the weights after a round of one client and one step, and the federation."""
-  federation = Federation(build_process(algorithm, model, client_optimizer=sgd(rate), rule=rule))
-  federation.play([payload(x, y)], weigh=lambda f: None)
+def after_one_step(algorithm, model, rule):
+  """Returns the weights after a step of one client with x = (3, 4), label 0 and rate 0.5, and the federation."""
+  federation = Federation(build_process(algorithm, model, client_optimizer=sgd(0.5), rule=rule))
+  federation.play([payload([[3, 4]], [0])], weigh=lambda f: None)
   return [float(w) for w in federation.process.get_model_weights(federation.state).trainable], federation
 
 
@@ -110,7 +111,7 @@ def test_what_is_frozen_counts_and_stays():
 def noisy(x, key):
   """Returns bytes as shares of 255, each example times a number of its own from 0 to 1."""
   shape = [tf.shape(x)[0], 1]
-  return tf.cast(x, tf.float32) / 255 * tf.random.stateless_uniform(shape, key, alg='philox')
+  return tf.cast(x, tf.float32) / 255 * draws.uniform(shape, key)
 
 
 def bytes_model():
@@ -144,14 +145,14 @@ def test_what_a_step_draws_is_named_by_its_key_and_the_same_in_every_runtime():
 
 
 def test_each_step_draws_anew_and_all_weights_of_a_step_meet_the_same():
-  """A step's key is its number folded into the client's. Ditto's own model, held to nothing, goes the global one's way."""
+  """A step's key is its number folded into the client's. Ditto's own model, held to nothing, goes the same way."""
   x, y = np.full((1, 2), 255, np.uint8), np.int32([0])
   client = client_payload({'x': x, 'y': y}, num_epochs=2, batch_size=1, key=(0, 3, 7))
   (context,) = client['context']
   weights = np.array([0.5, -0.25])
   for step in range(2):
-    key = tf.random.experimental.stateless_fold_in(context['key'], step, alg='philox')
-    factor = float(tf.random.stateless_uniform([1, 1], key, alg='philox')[0, 0])
+    key = draws.fold(context['key'], step)
+    factor = float(draws.uniform([1, 1], key)[0, 0])
     seen = np.array([1.0, 1.0]) * factor
     weights = weights - 0.5 * seen / (1 + np.exp(-weights @ seen))
   with runtimes.use('in_process'):
