@@ -2,13 +2,13 @@
 """Random numbers inside a TensorFlow graph, each a pure function of its key: what a local step draws.
 
 `core.streams` draws what is decided outside of graphs. A key here is an int32 [2]. One key gives the same bits in this
-process, with XLA or without it, and in TFF's worker. `tf.random.stateless_uniform` of floats does not: XLA derives
-another Philox key from the same seed. So the key is derived here by the operation that agrees everywhere.
+process, with XLA or without it, and in TFF's worker. TensorFlow's floats do not: XLA makes them of the upper bits of
+Philox (Salmon et al., SC 2011), and TensorFlow's kernel of the lower ones. So they are made here, of whole numbers.
 """
 
 from typing import Any
 
-_PHILOX = 1  # TensorFlow's number of the algorithm (Salmon et al., SC 2011)
+_BITS = 23  # of a float32's fraction
 
 
 def fold(key: Any, number: Any) -> Any:
@@ -22,5 +22,5 @@ def uniform(shape: Any, key: Any) -> Any:
   """Returns float32 numbers that are uniform in [0, 1)."""
   import tensorflow as tf
 
-  philox, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=key)
-  return tf.raw_ops.StatelessRandomUniformV2(shape=shape, key=philox, counter=counter, alg=_PHILOX)
+  bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.int32, alg='philox')
+  return tf.cast(bits & (2**_BITS - 1), tf.float32) * 2.0**-_BITS

@@ -81,7 +81,7 @@ def shakespeare(
     )
 
   # The learning rate is the paper's (appendix C.2).
-  return base.DataSet('shakespeare', 'Shakespeare', 0.8, load, num_clients=num_clients or None)
+  return base.DataSet('shakespeare', 'Shakespeare', 0.8, load, num_clients=num_clients or None, model='lstm')
 
 
 def _split(role: shakespeare_files.Role, stride: int, rng: np.random.Generator | None) -> tuple[Examples, Examples]:
