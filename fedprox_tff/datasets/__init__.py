@@ -8,6 +8,7 @@ from fedprox_tff.datasets.base import DataSet as DataSet
 from fedprox_tff.datasets.cifar10 import cifar10 as cifar10
 from fedprox_tff.datasets.cifar100 import cifar100 as cifar100
 from fedprox_tff.datasets.digits import digits as digits
+from fedprox_tff.datasets.femnist import femnist as femnist
 from fedprox_tff.datasets.leaf import leaf as leaf
 from fedprox_tff.datasets.mnist import mnist as mnist
 from fedprox_tff.datasets.molecules import molecules as molecules

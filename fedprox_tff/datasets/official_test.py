@@ -13,6 +13,7 @@ from fedprox_tff.core import streams
 from fedprox_tff.core.task import Inputs
 from fedprox_tff.datasets import base
 from fedprox_tff.datasets.partitions import Partition
+from fedprox_tff.datasets.rows import take
 
 
 def federate(
@@ -49,8 +50,8 @@ def federate(
   return base.FederatedDataset(
     name=name,
     client_ids=base.client_ids(num_clients),
-    train=_take(train, train_rows),
-    test=_take(test, deal(test.y, held, rng)),
+    train=take(train, train_rows),
+    test=take(test, deal(test.y, held, rng)),
     num_classes=num_classes,
     source=source,
     inputs=inputs,
@@ -87,12 +88,3 @@ def _shares(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.nda
   most_first = anyhow[np.argsort(-remainders[anyhow], kind='stable')]
   shares[most_first[: total - shares.sum()]] += 1
   return shares
-
-
-def _take(examples: base.Examples, rows_of_client: list[np.ndarray]) -> base.ClientSplit:
-  sizes = np.array([len(rows) for rows in rows_of_client])
-  split = base.empty_split(sizes, examples.x.shape[1:], dtype=examples.x.dtype.type)
-  rows = np.concatenate(rows_of_client)
-  np.take(examples.x, rows, axis=0, out=split.examples.x, mode='clip')  # the other modes make a copy before
-  split.examples.y[:] = examples.y[rows]
-  return split
