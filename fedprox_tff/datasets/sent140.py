@@ -8,7 +8,8 @@ a user's tweets are drawn for training.
 
 `sent140_files` says where the tweets come from, `words` how they are split, and `tweets` which words have a place. The
 paper's network knows vectors of 300 numbers, `glove.6B.300d.txt` of nlp.stanford.edu/projects/glove, which
-`word_vectors` names. It is not downloaded; without it an embedding learns, which is another task.
+`word_vectors` names: it is looked for where the tweets are, and in a folder `glove`. It is not downloaded; without it
+an embedding learns, which is another task.
 
 No user's name is kept: clients are numbered. The original's 1.6 million tweets have never been read by this code, which
 was tried on a sample of 20,000 of them; in that, 296 users have three tweets or more, and none has 31.
@@ -19,7 +20,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from fedprox_tff.core import streams
-from fedprox_tff.datasets import base, sent140_files, tweets
+from fedprox_tff.datasets import base, sent140_files, sources, tweets
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.datasets.leaf_files import require
 from fedprox_tff.datasets.statistics import PAPER
@@ -44,12 +45,14 @@ def sent140(
       all if they are fewer.
     min_tweets: Least number of tweets of a user.
     num_words: Most words in the vocabulary; without it 10,000, or all that have a vector.
-    word_vectors: File of vectors of words in GloVe's text format; without it the network learns vectors of its own.
+    word_vectors: Name of a file of vectors of words in GloVe's text format, beside the tweets; without it the network
+      learns vectors of its own.
     sent140_source: Layout of the files to read, where a folder has several.
   """
 
   def load(partition: None = None) -> base.FederatedDataset:
     del partition  # users are the clients
+    vectors_path = None if word_vectors is None else _vectors_path(data_dir, word_vectors)
     everyone, path = sent140_files.read(data_dir, sent140_source, min_tweets)
     enough = f'--num_clients={num_clients}: {path} has {len(everyone)} users of --min_tweets={min_tweets} or more.'
     require(len(everyone) >= max(1, num_clients or 0), enough)
@@ -57,7 +60,7 @@ def sent140(
     drawn = np.sort(streams.generator('data', data_seed).choice(len(everyone), number, replace=False))
     pairs = [_split(everyone[place], streams.generator('data', data_seed, int(place) + 1)) for place in drawn]
     train, test, inputs = tweets.encode(
-      [train for train, _ in pairs], [test for _, test in pairs], num_words=num_words, word_vectors=word_vectors
+      [train for train, _ in pairs], [test for _, test in pairs], num_words=num_words, vectors_path=vectors_path
     )
     as_in_paper = number == PAPER['sent140'].devices and min_tweets == 31
     return base.FederatedDataset(
@@ -72,7 +75,15 @@ def sent140(
     )
 
   # The learning rate is the paper's (appendix C.2).
-  return base.DataSet('sent140', 'Sent140', 0.3, load, num_clients=num_clients or None)
+  missing = sources.not_a_name('word_vectors', word_vectors)
+  return base.DataSet('sent140', 'Sent140', 0.3, load, num_clients=num_clients or None, missing=missing)
+
+
+def _vectors_path(data_dir: str | None, name: str) -> str:
+  subfolders = (*sent140_files.SUBFOLDERS, 'glove')
+  paths = sources.find(data_dir, subfolders, [name])
+  require(paths, f'--word_vectors={name} {sources.nowhere(data_dir, subfolders)}')
+  return paths[0]
 
 
 def _split(user: sent140_files.User, rng: np.random.Generator) -> tuple[Examples, Examples]:

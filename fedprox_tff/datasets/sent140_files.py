@@ -98,9 +98,8 @@ def read(data_dir: str | None, layout: str, least: int) -> tuple[list[User], str
   """
   found = find(data_dir, layout)
   if found is None:
-    roots = ', '.join(map(os.path.normpath, sources.places(data_dir)))
     wanted = {'leaf': 'train/*.json with test/*.json', 'jsonl': 'sent140_*.jsonl.xz'}.get(layout)
-    require(not wanted, f'--dataset=sent140: {wanted} is not in {roots}, nor in their folders {", ".join(SUBFOLDERS)}.')
+    require(not wanted, f'--dataset=sent140: {wanted} {sources.nowhere(data_dir, SUBFOLDERS)}')
     found = 'csv', _download()
   layout, path = found
   if layout == 'leaf':

@@ -19,7 +19,7 @@ def encode(
   test: Sequence[Examples],
   *,
   num_words: int | None = None,
-  word_vectors: str | None = None,
+  vectors_path: str | None = None,
 ) -> tuple[list[Examples], list[Examples], Inputs]:
   """Returns the clients' examples with x int32 [n, 25], and what x means.
 
@@ -31,20 +31,19 @@ def encode(
     train: Of each client, x texts, object [n].
     test: The same for testing.
     num_words: How many words a vocabulary has at most. None: 10,000, or all that have a vector.
-    word_vectors: A file as `words.read_vectors` reads it, or None.
+    vectors_path: A file as `words.read_vectors` reads it, or None.
 
   Raises:
-    UserError: If the file is not there.
-    DataError: If it is not as it should be.
+    DataError: If the file of vectors is not as it should be.
   """
   train_words, test_words = ([[words.split(text) for text in client.x] for client in part] for part in (train, test))
   texts = [text for client in train_words for text in client]
   vectors = None
-  if word_vectors is None:
+  if vectors_path is None:
     vocabulary = words.most_frequent(texts, NUM_WORDS if num_words is None else num_words)
   else:
     frequent = words.most_frequent([*texts, *(text for client in test_words for text in client)])
-    known = words.read_vectors(word_vectors, frequent)
+    known = words.read_vectors(vectors_path, frequent)
     vocabulary = [word for word in frequent if word in known][:num_words]
     special = np.zeros((words.NUM_SPECIAL, len(known[vocabulary[0]])), np.float32)
     vectors = np.stack([*special, *(known[word] for word in vocabulary)])

@@ -7,13 +7,12 @@ as it is, so that no word that begins a sentence has a vector of GloVe's, which 
 """
 
 import collections
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from fedprox_tff.core.errors import DataError, UserError
+from fedprox_tff.core.errors import DataError
 
 PADDING, UNKNOWN = 0, 1  # the places of no word, behind a short text, and of any word without a place of its own
 NUM_SPECIAL = 2
@@ -60,17 +59,14 @@ def read_vectors(path: str, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     wanted: The words.
 
   Raises:
-    UserError: If it is not there.
-    DataError: If it is not of that format, or has none of the words.
+    DataError: If it cannot be read, is not of that format, or has none of the words.
   """
-  if not os.path.isfile(os.path.expanduser(path)):
-    raise UserError(f'--word_vectors={path} is not a file.')
   wanted, vectors, size = frozenset(wanted), {}, 0
   try:
-    with open(os.path.expanduser(path), encoding='utf-8', newline='\n') as file:
+    with open(path, encoding='utf-8', newline='\n') as file:
       for number, line in enumerate(file, start=1):
         size = size or line.count(' ')
-        if line.partition(' ')[0] in wanted:
+        if line.rstrip('\n').partition(' ')[0] in wanted:
           word, *numbers = line.rstrip().rsplit(' ', size)
           if word in wanted:  # and not its first part, of a "word" with a space in it
             vectors[word] = _vector(numbers, size, f'{path}: line {number}')
