@@ -13,6 +13,7 @@ from fedprox_tff.datasets.leaf import leaf as leaf
 from fedprox_tff.datasets.mnist import mnist as mnist
 from fedprox_tff.datasets.molecules import molecules as molecules
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
+from fedprox_tff.datasets.sent140 import sent140 as sent140
 from fedprox_tff.datasets.shakespeare import shakespeare as shakespeare
 from fedprox_tff.datasets.synthetic import synthetic as synthetic
 from fedprox_tff.datasets.synthetic_mixture import synthetic_mixture as synthetic_mixture

@@ -4,14 +4,24 @@
 Features must be numbers in the same nested shape for every example, and stay in that shape: a flat image stays flat.
 Labels must be whole numbers from 0. A user's examples are for training or testing as the files say. A user without test
 examples is kept; one without training examples, as LEAF's split by user makes them, is refused.
+
+Text is taken as LEAF writes it in two of its data sets, which have names of their own here too:
+
+* Shakespeare: x is a text, as long as all others, and y the letter behind it, of the 80 of `characters`.
+* Sent140: x is a list of at least five texts, of which the fifth is a tweet, and y its label, of those of
+  `sent140_files`. `tweets` makes numbers of the words, with the vocabulary of the training tweets.
+
+The first user of the first file says which of these the files are.
 """
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
-from fedprox_tff.datasets import base, leaf_files
+from fedprox_tff.core.task import FEATURES, Inputs
+from fedprox_tff.datasets import base, characters, leaf_files, sent140_files, tweets
 from fedprox_tff.datasets.leaf_files import Entry, require
 
 LARGEST_LABEL = 99_999  # a model has weights for each class up to the largest: a larger label is a mistake
@@ -19,7 +29,7 @@ _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 
 
 def leaf(*, data_dir: str | None = None) -> base.DataSet:
-  """Returns the federation in the folder `data_dir`; x keeps the shape [n, ...] that it has in the files.
+  """Returns the federation in the folder `data_dir`; x of numbers keeps the shape [n, ...] that it has in the files.
 
   The paper has no learning rate for a federation that it does not know: this is the smallest of its convex ones.
 
@@ -35,16 +45,43 @@ def leaf(*, data_dir: str | None = None) -> base.DataSet:
 
 def _read_folder(data_dir: str) -> base.FederatedDataset:
   root = base.data_folder(data_dir)
-  train, test = leaf_files.read(root, _numbers_of)
+  convert = _Converter()
+  train, test = leaf_files.read(root, convert)
+  inputs, num_classes = FEATURES, None
+  if convert.kind is characters.from_leaf:
+    inputs, num_classes = Inputs('tokens', vocabulary=len(characters.LETTERS)), len(characters.LETTERS)
+  elif convert.kind is sent140_files.from_leaf:
+    encoded_train, encoded_test, inputs = tweets.encode(list(train.values()), list(test.values()))
+    train, test = dict(zip(train, encoded_train, strict=True)), dict(zip(test, encoded_test, strict=True))
+    num_classes = tweets.NUM_CLASSES
   train_split, test_split = leaf_files.splits(train, test)
+  if num_classes is None:
+    num_classes = 1 + max(int(split.examples.y.max(initial=0)) for split in (train_split, test_split))
   return base.FederatedDataset(
     name='leaf',
     client_ids=tuple(train),
     train=train_split,
     test=test_split,
-    num_classes=1 + max(int(split.examples.y.max(initial=0)) for split in (train_split, test_split)),
+    num_classes=num_classes,
     source=f'{root}, in the format of LEAF',
+    inputs=inputs,
   )
+
+
+class _Converter:
+  """Makes examples of entries, all in the way that fits the first one that has any."""
+
+  def __init__(self):
+    self.kind: Callable[[Entry], base.Examples] | None = None
+
+  def __call__(self, entry: Entry) -> base.Examples:
+    if self.kind is None and entry.x != [] and entry.y != []:
+      self.kind = _numbers_of
+      if characters.is_text(entry.x, entry.y):
+        self.kind = characters.from_leaf
+      elif sent140_files.is_tweet(entry.x, entry.y):
+        self.kind = sent140_files.from_leaf
+    return (self.kind or _numbers_of)(entry)
 
 
 def _numbers_of(entry: Entry) -> base.Examples:

@@ -22,7 +22,7 @@ import numpy as np
 
 from fedprox_tff.core import streams
 from fedprox_tff.core.task import Inputs
-from fedprox_tff.datasets import base, characters, shakespeare_files
+from fedprox_tff.datasets import base, characters, shakespeare_files, sources
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.datasets.leaf_files import require
 from fedprox_tff.datasets.statistics import PAPER
@@ -81,7 +81,10 @@ def shakespeare(
     )
 
   # The learning rate is the paper's (appendix C.2).
-  return base.DataSet('shakespeare', 'Shakespeare', 0.8, load, num_clients=num_clients or None, model='lstm')
+  missing = sources.not_a_name('role_file', role_file)
+  return base.DataSet(
+    'shakespeare', 'Shakespeare', 0.8, load, num_clients=num_clients or None, model='lstm', missing=missing
+  )
 
 
 def _split(role: shakespeare_files.Role, stride: int, rng: np.random.Generator | None) -> tuple[Examples, Examples]:

@@ -87,9 +87,7 @@ def read(data_dir: str | None, layout: str, role_file: str | None, stride: int) 
   found = find(data_dir, layout, role_file)
   if found is None:
     wanted = role_file or {'leaf': 'train/*.json with test/*.json', 'roles': 'roles_*.jsonl.xz'}.get(layout)
-    roots = ', '.join(map(os.path.normpath, sources.places(data_dir)))
-    subfolders = ', '.join(SUBFOLDERS)
-    require(not wanted, f'--dataset=shakespeare: {wanted} is not in {roots}, nor in their folders {subfolders}.')
+    require(not wanted, f'--dataset=shakespeare: {wanted} {sources.nowhere(data_dir, SUBFOLDERS)}')
     found = 'tff', _download()
   layout, path = found
   roles = [role for role in _READERS[layout](path, stride) if len(role.train.y)]

@@ -54,6 +54,29 @@ def find(data_dir: str | None, subfolders: Sequence[str], names: Sequence[str]) 
   return []
 
 
+def nowhere(data_dir: str | None, subfolders: Sequence[str]) -> str:
+  """Returns what a message says behind the name of something that is in none of the `places`.
+
+  Args:
+    data_dir: As in `places`.
+    subfolders: As in `places`.
+  """
+  roots = ', '.join(map(os.path.normpath, places(data_dir)))
+  return f'is not in {roots}, nor in their folders {", ".join(subfolders)}.'
+
+
+def not_a_name(flag: str, value: str | None) -> str:
+  """Returns one line on why a flag's value cannot be the name of a file in one of the `places`; empty if it can.
+
+  Args:
+    flag: The flag's name.
+    value: Its value, or None.
+  """
+  if value is None or os.path.basename(value) == value:
+    return ''
+  return f'--{flag}={value}: the name of a file is needed, without its folder, which --data_dir names.'
+
+
 def cache_dir() -> str:
   """Returns the folder that downloads are kept in."""
   return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'fedprox_tff')

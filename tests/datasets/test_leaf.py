@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.core.errors import DataError, UserError
+from fedprox_tff.core.task import Inputs
 from tests.federations import load
 
 
@@ -149,3 +150,63 @@ def test_users_that_cannot_train_are_refused(write, tmp_path):
   write('train/all.json', record())
   write('test/all.json', record())
   refused(tmp_path, 'has no users')
+
+
+def test_texts_and_letters_are_shakespeares(write, tmp_path):
+  write('train/all.json', record(eve=[], ann=[('to be', ' '), ('o be ', 'o')], bob=[('}\n[]z', 'Z')]))
+  write('test/all.json', record(ann=[('be or', ' ')]))
+  refused(tmp_path, "user 'eve' has nothing to train on")
+  write('train/all.json', record(ann=[('to be', ' '), ('o be ', 'o')], bob=[('}\n[]z', 'Z')]))
+  dataset = load('leaf', data_dir=str(tmp_path))
+  assert dataset.train.client(0).x.tolist() == [[72, 67, 1, 54, 57], [67, 1, 54, 57, 1]]
+  assert dataset.train.client(0).y.tolist() == [1, 67]
+  assert dataset.train.client(1).x.tolist() == [[79, 0, 51, 52, 78]]
+  assert dataset.train.client(1).y.tolist() == [50]
+  assert dataset.test.client(0).x.tolist() == [[54, 57, 1, 67, 70]]
+  assert dataset.test.sizes.tolist() == [1, 0]
+  assert (dataset.num_classes, dataset.inputs) == (80, Inputs('tokens', vocabulary=80))
+  assert (dataset.train.examples.x.dtype, dataset.train.examples.y.dtype) == (np.uint8, np.int32)
+
+
+def tweet(text):
+  return ['1467810369', 'Mon Apr 06', 'NO_QUERY', 'ann', text, 'training']
+
+
+@pytest.mark.parametrize('labels', [('0', '4', '2'), (0, 4, 0), ('0', '1', '0'), (0, 1, 0)])
+def test_rows_of_text_are_tweets(write, tmp_path, labels):
+  pairs = list(zip(map(tweet, ['Good, GOOD day!', "isn't good", 'day']), labels, strict=True))
+  write('train/all.json', record(ann=pairs[:2], bob=pairs[2:]))
+  write('test/all.json', record(ann=[(tweet('a good day'), labels[1])]))
+  dataset = load('leaf', data_dir=str(tmp_path))
+  # good 3, day 2, then one each: ! , isn't
+  assert dataset.train.client(0).x[:, :6].tolist() == [[2, 5, 2, 3, 4, 0], [6, 2, 0, 0, 0, 0]]
+  assert dataset.train.client(1).x[:, :3].tolist() == [[3, 0, 0]]
+  assert dataset.test.client(0).x[:, :4].tolist() == [[1, 2, 3, 0]]
+  assert dataset.train.examples.y.tolist() == [0, 1, 0]
+  assert dataset.test.examples.y.tolist() == [1]
+  assert dataset.input_shape == (25,)
+  assert (dataset.num_classes, dataset.inputs) == (2, Inputs('tokens', vocabulary=7))
+
+
+MIXED = {
+  'numbers behind letters': ([('ab', 'c'), (1, 2)], 'x is no list of texts'),
+  'a letter behind numbers': ([([1, 2], 1), ('ab', 'c')], 'x has lists of unequal lengths'),
+  'numbers behind a tweet': ([(tweet('a'), '4'), ([1, 2], 1)], 'x has something other than lists of a number'),
+  'a label that is none': ([(tweet('a'), '4'), (tweet('a'), '3')], "y has the label '3'; 0, 1, 2 or 4 is needed"),
+  'a tweet with a letter': ([(tweet('a'), 'b')], 'x is text; numbers are needed'),
+}
+
+
+@pytest.mark.parametrize(('pairs', 'message'), MIXED.values(), ids=MIXED)
+def test_all_examples_are_of_one_kind(write, tmp_path, pairs, message):
+  write('train/all.json', record(ann=pairs))
+  refused(tmp_path, message)
+  write('train/all.json', record(ann=pairs[:1], bob=pairs[1:]))
+  if len(pairs) > 1 and pairs[0] != ([1, 2], 1):
+    refused(tmp_path, f"user 'bob': {message}")
+
+
+def test_a_count_that_is_wrong_is_found_in_text_too(write, tmp_path):
+  for pair in (('ab', 'c'), (tweet('a'), '4')):
+    write('train/all.json', record(ann=[pair]) | {'num_samples': [2]})
+    refused(tmp_path, 'has 1 x and 1 y, but num_samples says 2')

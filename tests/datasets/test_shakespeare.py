@@ -308,6 +308,8 @@ def test_a_layout_that_was_asked_for_and_is_nowhere_is_an_error(places):
   ):
     with pytest.raises(DataError, match=f'--dataset=shakespeare: {what} is not in {places[0]}, .*fedprox_tff, nor'):
       load('shakespeare', data_dir=str(places[0]), **flags)
+  with pytest.raises(UserError, match=r'--role_file=a/roles_b\.jsonl: the name of a file is needed'):
+    load('shakespeare', data_dir=str(places[0]), role_file='a/roles_b.jsonl')
 
 
 @pytest.fixture
