@@ -170,7 +170,7 @@ def test_every_value_that_changes_results_changes_the_name():
     base |= {'backbone': 'scaffold'} if (owner, key) == ('fedexp', 'scaffold_option') else {}
     default = Config.from_flags(base)
     others = [choice for choice in parameter.table or parameter.choices if choice != default.flat()[key]]
-    value = others[0] if others else {bool: True, float: 0.125, int: 7}[parameter.kind]
+    value = others[0] if others else {bool: True, float: 0.125, int: 7, str: 'other.txt'}[parameter.kind]
     name = Config.from_flags({**base, key: value}).name
     assert f'-{key}={value}' in name
     assert name != default.name
