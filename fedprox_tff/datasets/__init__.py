@@ -11,6 +11,7 @@ from fedprox_tff.datasets.digits import digits as digits
 from fedprox_tff.datasets.femnist import femnist as femnist
 from fedprox_tff.datasets.leaf import leaf as leaf
 from fedprox_tff.datasets.mnist import mnist as mnist
+from fedprox_tff.datasets.npz import npz as npz
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
 from fedprox_tff.datasets.synthetic import synthetic as synthetic
 
