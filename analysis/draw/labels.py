@@ -44,7 +44,7 @@ _LAST_RESORTS = {
 }
 # What the titles of data sets and partitions say.
 _OF_DATA = {p.name for factory in DATASETS.values() for p in flags_of(factory)}
-_OF_DATA -= {'data_dir', 'data_seed', 'num_clients'}
+_OF_DATA -= PLACES | {'data_seed', 'num_clients'}
 _OF_PARTITIONS = {p.name for factory in PARTITIONS.values() for p in flags_of(factory)}
 _IN_TITLES = {'dataset': _OF_DATA, 'partition': _OF_PARTITIONS}
 _OF_METHODS = {key for factory in ALGORITHMS.values() for key in factory().words}

@@ -12,6 +12,7 @@ from fedprox_tff.datasets.femnist import femnist as femnist
 from fedprox_tff.datasets.leaf import leaf as leaf
 from fedprox_tff.datasets.mnist import mnist as mnist
 from fedprox_tff.datasets.molecules import molecules as molecules
+from fedprox_tff.datasets.npz import npz as npz
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
 from fedprox_tff.datasets.sent140 import sent140 as sent140
 from fedprox_tff.datasets.shakespeare import shakespeare as shakespeare

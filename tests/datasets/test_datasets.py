@@ -26,7 +26,7 @@ def test_the_record_of_a_data_set_says_what_a_run_takes_from_it(name):
   assert source.title
   assert 0 < source.learning_rate < 1
   assert source.partition is None or source.partition in PARTITIONS
-  assert bool(source.missing) == (name == 'leaf')
+  assert bool(source.missing) == (name in ('leaf', 'npz'))
 
 
 @pytest.mark.parametrize('name', ['digits', 'synthetic'])
