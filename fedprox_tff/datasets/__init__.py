@@ -11,6 +11,7 @@ from fedprox_tff.datasets.mnist import mnist as mnist
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
 from fedprox_tff.datasets.sent140 import sent140 as sent140
 from fedprox_tff.datasets.shakespeare import shakespeare as shakespeare
+from fedprox_tff.datasets.stackoverflow import stackoverflow as stackoverflow
 from fedprox_tff.datasets.synthetic import synthetic as synthetic
 
 DATASETS: dict[str, Callable[..., DataSet]] = choices_of(vars(), __name__)
