@@ -16,6 +16,7 @@ from fedprox_tff.datasets.npz import npz as npz
 from fedprox_tff.datasets.partitions import PARTITIONS as PARTITIONS
 from fedprox_tff.datasets.sent140 import sent140 as sent140
 from fedprox_tff.datasets.shakespeare import shakespeare as shakespeare
+from fedprox_tff.datasets.stackoverflow import stackoverflow as stackoverflow
 from fedprox_tff.datasets.synthetic import synthetic as synthetic
 from fedprox_tff.datasets.synthetic_mixture import synthetic_mixture as synthetic_mixture
 

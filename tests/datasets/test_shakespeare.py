@@ -2,7 +2,6 @@
 import json
 import lzma
 import os
-import sqlite3
 import sys
 import types
 
@@ -13,6 +12,7 @@ from fedprox_tff.core.errors import DataError, UserError
 from fedprox_tff.datasets import characters, shakespeare_files, sources
 from fedprox_tff.datasets.characters import LETTERS
 from fedprox_tff.datasets.statistics import PAPER, statistics
+from tests.datasets import tff_database
 from tests.federations import load
 
 
@@ -53,19 +53,10 @@ def write_leaf(folder, train, test):
 
 
 def write_sqlite(path, splits, feature='snippets'):
-  import tensorflow as tf
-
-  with sqlite3.connect(path) as file:
-    file.execute('CREATE TABLE examples (split_name TEXT, client_id TEXT, serialized_example_proto BLOB)')
-    file.execute('CREATE TABLE client_metadata (client_id TEXT, split_name TEXT, num_examples INTEGER)')
-    for split, clients in splits.items():
-      for client, texts in clients.items():
-        file.execute('INSERT INTO client_metadata VALUES (?, ?, ?)', (client, split, len(texts)))
-        for text in texts:
-          value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
-          example = tf.train.Example(features=tf.train.Features(feature={feature: value}))
-          file.execute('INSERT INTO examples VALUES (?, ?, ?)', (split, client, example.SerializeToString()))
-  file.close()
+  tff_database.write(
+    path,
+    {split: {c: [{feature: text} for text in texts] for c, texts in each.items()} for split, each in splits.items()},
+  )
 
 
 def decoded(codes):
