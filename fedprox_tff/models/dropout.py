@@ -44,5 +44,7 @@ def dropout(x: Any, rate: float, key: Any, layer: int) -> Any:
   import tensorflow as tf
 
   seed = tf.random.experimental.stateless_fold_in(key, layer, alg='philox')
-  kept = tf.random.stateless_uniform(tf.shape(x), seed, alg='philox') >= rate
+  # Whole numbers: TensorFlow and XLA draw the same bits, but take different ones of them for a float.
+  bits = tf.random.stateless_uniform(tf.shape(x), seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox')
+  kept = bits >= tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32)
   return x * (tf.cast(kept, x.dtype) * (1 / (1 - rate) if rate < 1 else 0))
