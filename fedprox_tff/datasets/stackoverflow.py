@@ -84,7 +84,7 @@ def stackoverflow(
     )
 
   # The learning rate is FedOpt's for federated averaging, 10^-1/2.
-  return base.DataSet('stackoverflow', 'Stack Overflow', 0.316, load, num_clients=num_clients)
+  return base.DataSet('stackoverflow', 'Stack Overflow', 0.316, load, num_clients=num_clients, model='lstm')
 
 
 def encode(sentences: Sequence[Sequence[str]], places: Mapping[str, int]) -> base.Examples:

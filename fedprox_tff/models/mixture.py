@@ -27,6 +27,8 @@ def mixture(architecture: Architecture, num_components: int) -> Architecture:
     seeds = [seed, *(_component_seed(seed, m) for m in range(1, num_components))]
     components = [architecture.build(task, seed=component_seed) for component_seed in seeds]
     component = components[0]
+    if component.draws:
+      raise ValueError(f'A mixture cannot be made of {component.name} with dropout: --dropout=0 is needed.')
     if component.train_logits is not None:
       raise ValueError(
         f'A mixture cannot be made of {component.name}: batch normalisation would see all examples alike, whatever '
