@@ -31,7 +31,7 @@ KINDS: Mapping[str, Mapping[str, Factory]] = {
 _KIND_FLAGS = {
   'dataset': (DATA, Parameter('dataset', str, 'mnist', 'the data set', table=DATASETS)),
   'partition': (DATA, Parameter('partition', str, None, 'how examples are split over clients', table=PARTITIONS)),
-  'model': (METHOD, Parameter('model', str, 'logistic', 'the classifier', table=MODELS)),
+  'model': (METHOD, Parameter('model', str, 'logistic', 'the classifier', table=MODELS, words=('FILE.py:function',))),
   'algorithm': (METHOD, Parameter('algorithm', str, 'fedprox', 'the federated optimizer', table=ALGORITHMS)),
 }
 # Stands for other flags, and is itself no value of a run.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The name of a run's folder, if nobody chooses one: the method, the data set, and what differs from the defaults."""
 
+import pathlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ def default_name(config: Any, silent: Collection[str], read: Callable[[Mapping[s
   baseline |= {key: plain.get(key) for key in chosen}
   parts = [config.algorithm.name, config.dataset.name, *filter(None, [source.folder])]
   silent = {*silent, 'rounds'}  # a longer run continues a shorter one
+  if 'model' in flat:  # may be FILE.py:function, and a name has no folders in it
+    flat['model'] = pathlib.PurePath(flat['model']).name
+    baseline['model'] = pathlib.PurePath(baseline['model']).name
   parts += [f'{key}={value}' for key, value in flat.items() if key not in silent and value != baseline.get(key)]
   return '-'.join(parts)
 

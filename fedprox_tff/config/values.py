@@ -33,7 +33,7 @@ class Parameter(NamedTuple):
     low: The smallest allowed number.
     high: The largest allowed number.
     table: The factories that the value can name.
-    words: Text that may stand in the place of a number.
+    words: Text that may stand in the place of a number; of a choice's name, what else may stand there.
   """
 
   name: str
@@ -69,7 +69,8 @@ class Parameter(NamedTuple):
   def allowed(self) -> str:
     """Returns what the value may be, such as "a whole number of at least 1"."""
     if self.choices or (self.table and self.kind is str):
-      return 'one of ' + ', '.join(str(choice) for choice in self.choices or self.table if choice != '')
+      listed = 'one of ' + ', '.join(str(choice) for choice in self.choices or self.table if choice != '')
+      return ' or '.join([listed, *self.words])
     text = 'text of at least one character, and of no control characters,' if self.kind is str else _KINDS[self.kind]
     if self.high is not None:
       text = f'{text} from {self.low} to {self.high}'

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models by their names on the command line. A factory's keyword parameters are flags."""
+"""The models by their names on the command line, or by FILE.py:function. A factory's keyword parameters are flags."""
 
 from collections.abc import Callable
 
 from fedprox_tff.core.choices import choices_of
+from fedprox_tff.models import keras_file
 from fedprox_tff.models.base import Architecture as Architecture
 from fedprox_tff.models.base import Model as Model
 from fedprox_tff.models.cnn import cnn as cnn
@@ -19,4 +20,17 @@ from fedprox_tff.models.resnet18 import resnet18 as resnet18
 from fedprox_tff.models.resnet_cifar import resnet_cifar as resnet_cifar
 from fedprox_tff.models.vgg import vgg as vgg
 
-MODELS: dict[str, Callable[..., Architecture]] = choices_of(vars(), __name__)
+
+class _Models(dict[str, Callable[..., Architecture]]):
+  """The table of models. Beside the names that it lists it has the functions in users' own files, FILE.py:function."""
+
+  def __contains__(self, name: object) -> bool:
+    return super().__contains__(name) or (isinstance(name, str) and keras_file.is_keras_file(name))
+
+  def __missing__(self, name: str) -> Callable[..., Architecture]:
+    if name not in self:
+      raise KeyError(name)
+    return keras_file.factory_of(name)
+
+
+MODELS = _Models(choices_of(vars(), __name__))
