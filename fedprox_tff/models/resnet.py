@@ -10,12 +10,8 @@ layer. Kernels are He-normal at the start, gamma is 1, and everything else 0.
 Convolutions that halve an image see one row and one column of zeros at each of its sides, as the authors' and
 PyTorch's do; TensorFlow's 'SAME' would pad below and right alone.
 
-Milliseconds of a local step on 20 images of 32x32 pixels, one thread; XLA makes it 35 times slower:
-
-    network     by groups  by batch
-    ResNet-8           18
-    ResNet-20          55        58
-    ResNet-18         539       589
+With groups, a local step on 20 images of 32x32 pixels takes 18 ms for ResNet-8, 55 for ResNet-20 and 539 for ResNet-18
+(one thread). Batch normalisation takes 5 to 15 % more. XLA makes a step 35 times as long.
 """
 
 from collections.abc import Sequence

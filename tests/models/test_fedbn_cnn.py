@@ -10,7 +10,7 @@ L = tf.keras.layers
 
 
 def test_number_of_parameters():
-  """By the table of the paper's appendix: kernels and biases, then gamma and beta, then the running statistics."""
+  """By hand, from the authors' layers: kernels and biases, then gamma and beta, then the running statistics."""
   convolutions = (75 * 64 + 64) + (1600 * 64 + 64) + (1600 * 128 + 128)
   dense = (6272 * 2048 + 2048) + (2048 * 512 + 512) + (512 * 10 + 10)
   channels = 64 + 64 + 128 + 2048 + 512

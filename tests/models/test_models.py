@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.core.task import Task
-from fedprox_tff.models import MODELS, cnn, cnn_bn, logistic, mlp_bn
+from fedprox_tff.models import MODELS, cnn, cnn_bn, convnet2, fedbn_cnn, logistic, mlp_bn, resnet_cifar
 from fedprox_tff.models.base import glorot_uniform
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
 from fedprox_tff.models.mixture import mixture
@@ -65,7 +65,7 @@ def test_a_local_step_sees_the_same_logits(name, num_classes):
   np.testing.assert_allclose(model.step_logits(weights, x), model.logits(weights, x), atol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_bn'])
+@pytest.mark.parametrize('name', ['cnn', 'cnn_bn', 'convnet2', 'fedbn_cnn', 'resnet18', 'resnet_cifar', 'vgg'])
 def test_a_convolution_needs_images(name):
   with pytest.raises(
     ValueError, match=rf'model {name} needs images \(height, width, channels\), not features of shape \(60,\)'
@@ -138,6 +138,26 @@ def test_normalisation_marks_all_four_weights_of_a_layer(factory, places):
   assert all(statistics[place].shape == model.initial_weights[place].shape for place in statistics)
 
 
+@pytest.mark.parametrize(
+  'architecture',
+  [mlp_bn(), cnn_bn(), convnet2(hidden_units=32), fedbn_cnn(), resnet_cifar(depth=8, normalisation='batch')],
+  ids=lambda architecture: architecture.name,
+)
+def test_padding_counts_for_nothing(architecture):
+  model = architecture.build(Task((8, 8, 1), 10), seed=0)
+  x = np.random.default_rng(0).normal(size=(2, 5, 8, 8, 1)).astype(np.float32)
+  x[1, :3] = x[0, :3]
+  mask, key = np.float32([1, 1, 1, 0, 0]), tf.constant([3, 5])
+  (logits, statistics), (others, same) = (
+    model.train_logits(tensors(model.initial_weights), batch, mask, key if model.draws else None) for batch in x
+  )
+  np.testing.assert_allclose(logits[:3], others[:3], atol=1e-5)
+  assert not np.allclose(logits[3:], others[3:], atol=1e-2)
+  assert len(statistics) == sum(model.normalisation) // 2
+  for place, statistic in statistics.items():
+    np.testing.assert_allclose(statistic, same[place], atol=1e-5)
+
+
 def test_cnn_bn_starts_from_the_kernels_of_cnn():
   plain, normalised = (factory().build(Task((8, 8, 1), 10), seed=3).initial_weights for factory in (cnn, cnn_bn))
   for kernel, same in zip(plain[::2], (normalised[i] for i in (0, 5, 10, 15)), strict=True):
@@ -190,6 +210,12 @@ def test_a_mixtures_models_start_different(factory):
   other = mixture(factory(), 2).build(Task((4, 4, 1), 3), seed=0).initial_weights[size]
   kernels.append(other)
   assert not any(np.array_equal(kernels[i], kernels[j]) for i in range(4) for j in range(i))
+
+
+def test_there_are_no_mixtures_of_models_with_dropout():
+  with pytest.raises(ValueError, match='cannot be made of convnet2 with dropout: --dropout=0 is needed'):
+    mixture(convnet2(normalisation='none'), 2).build(Task((8, 8, 1), 10), seed=0)
+  mixture(convnet2(normalisation='none', dropout=0.0), 2).build(Task((8, 8, 1), 10), seed=0)
 
 
 @pytest.mark.parametrize('factory', [mlp_bn, cnn_bn])
