@@ -18,7 +18,9 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.federation_names import read_federation
 
 # What does not change a run's results, and so neither its name nor what may continue it.
-PLACES = frozenset({'data_dir', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name', 'client_states'})
+PLACES = frozenset(
+  {'data_dir', 'npz_file', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name', 'client_states'}
+)
 
 # The values in the order of config.json.
 _CHOSEN = ('dataset', 'partition', 'model', 'algorithm')

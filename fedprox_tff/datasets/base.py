@@ -93,6 +93,8 @@ class FederatedDataset:
         if array.dtype not in _FIRST_TYPES:  # which runs before there were others had, without a word on it
           digest.update(f'{array.dtype}{array.shape}'.encode())
         digest.update(np.ascontiguousarray(array).data)
+    if self.inputs.vectors is not None:
+      digest.update(np.ascontiguousarray(self.inputs.vectors).data)
     return digest.hexdigest()
 
   @property

@@ -74,7 +74,8 @@ def gin(
         nothing_first = tf.pad(h, [[1, 0], [0, 0]])
         h += tf.reduce_sum(tf.gather(nothing_first, nodes.neighbours), axis=1)
         h = tf.nn.relu(norm(h @ kernel_1, nodes.owners)) @ kernel_2 + bias
-      means = tf.math.unsorted_segment_mean(h, nodes.owners, tf.shape(x)[0])
+      sums = tf.math.unsorted_segment_sum(h, nodes.owners, tf.shape(x)[0])
+      means = sums / tf.maximum(nodes.counts, 1)[:, tf.newaxis]
       return drop(tf.nn.relu(means @ hidden + hidden_bias), num_layers) @ output + output_bias
 
     parts = linear(task.inputs.vocabulary - 1, hidden_units)
@@ -90,8 +91,9 @@ def gin(
 
 
 class _Nodes(NamedTuple):
-  """The nodes of all graphs of a batch, one after another, in TensorFlow's tensors of int32."""
+  """The nodes of all graphs of a batch, one after another; tensors of int32 where nothing else is said."""
 
+  counts: object  # float32 [batch]: how many nodes a graph has
   owners: object  # [nodes]: the place in the batch of the graph that a node belongs to
   kinds: object  # [nodes], from 1
   neighbours: object  # [nodes, degree]: places among these nodes, from 1, with 0 for a neighbour that is not there
@@ -108,4 +110,5 @@ def _nodes(x) -> _Nodes:
   rows, owners = tf.gather(rows, places), places // num_places
   within, numbers = rows[:, 1:], tf.cumsum(tf.cast(is_node, tf.int32))  # numbers: of each place that has a node, from 1
   neighbours = tf.gather(numbers, tf.maximum(owners[:, tf.newaxis] * num_places + within - 1, 0))
-  return _Nodes(owners, rows[:, 0], tf.where(within > 0, neighbours, 0))
+  counts = tf.reduce_sum(tf.cast(x[:, :, 0] > 0, tf.float32), axis=1)
+  return _Nodes(counts, owners, rows[:, 0], tf.where(within > 0, neighbours, 0))
