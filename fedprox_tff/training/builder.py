@@ -70,7 +70,7 @@ class Builder:
   def __init__(self):
     self._processes: dict[Any, Process] = {}
     self._data: Data | None = None  # of the newest run only: data sets are large
-    self._personal: dict[str, PersonalEvaluator] = {}  # by algorithm, for that data
+    self._personal: dict[Choice, PersonalEvaluator] = {}  # by method, with its arguments, for that data
 
   def build(self, config: Config, dataset: FederatedDataset) -> Experiment:
     """Builds the parts of a run.
@@ -91,7 +91,7 @@ class Builder:
       *self._data[2:-1],
       algorithm,
       initial_client_state(algorithm, local_model(model)),
-      self._personal_evaluator(algorithm, model),
+      self._personal_evaluator(config.algorithm, algorithm, model),
       model.initial_weights,
       batches.bounded(config.batch_size, int(dataset.train.sizes.max())),
     )
@@ -115,10 +115,10 @@ class Builder:
       )
     return self._processes[key]
 
-  def _personal_evaluator(self, algorithm: Algorithm, model: Model) -> PersonalEvaluator | None:
+  def _personal_evaluator(self, chosen: Choice, algorithm: Algorithm, model: Model) -> PersonalEvaluator | None:
     if algorithm.client.personal is None:
       return None
-    if algorithm.name not in self._personal:
+    if chosen not in self._personal:
       local = local_model(model)
       layers = {'normalisation': local.normalisation, 'task_layers': local.task_layers}
 
@@ -126,8 +126,8 @@ class Builder:
         return algorithm.client.personal(Local(weights, weights, state=state, **layers))
 
       tested = self._data.tested
-      self._personal[algorithm.name] = build_personal_evaluation(model, personal, tested.examples, tested.offsets)
-    return self._personal[algorithm.name]
+      self._personal[chosen] = build_personal_evaluation(model, personal, tested.examples, tested.offsets)
+    return self._personal[chosen]
 
 
 def _structure(algorithm: Choice, hparams: Collection[str]) -> tuple[Any, ...]:

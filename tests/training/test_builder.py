@@ -98,3 +98,16 @@ def test_evaluations_are_of_the_data_set_at_hand(dataset):
       weights = experiment.process.get_model_weights(experiment.initial_state).trainable
       results.append(experiment.evaluate_train(weights).loss)
   assert results[0] == results[2] != results[1]
+
+
+def test_what_stays_on_clients_is_evaluated_as_each_run_keeps_it(dataset):
+  """Two runs of one method in one process, which keep different layers."""
+  with runtimes.use('in_process'):
+    builder = Builder()
+    for layers in ('normalisation', 'all', 'normalisation'):
+      experiment = builder.build(config(algorithm='fedbn', model='mlp_bn', personal_layers=layers), dataset)
+      weights = experiment.process.get_model_weights(experiment.initial_state).trainable
+      states = {0: experiment.initial_client_state}
+      served, server = experiment.evaluate_personal(weights, states), experiment.evaluate_test(weights)
+      assert served.accuracy == pytest.approx(server.accuracy)
+      assert served.loss == pytest.approx(server.loss, rel=1e-6)
