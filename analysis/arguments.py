@@ -20,8 +20,9 @@ _ALL, _METHODS = 'all', 'methods'
 
 
 def _in_order(path: pathlib.Path) -> list[Any]:
-  """Sorts figure2 before figure10."""
-  return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
+  """Sorts the papers' figures before all else, and figure2 before figure10."""
+  parts = [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
+  return [not path.stem.startswith('figure'), *parts]
 
 
 def _has(path: pathlib.Path, section: str) -> bool:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.read import runs
 from fedprox_tff.config.record import PLACES, Config
+from fedprox_tff.training.columns import SERVED
 
 # What may differ between the runs of one curve: it changes no value that is compared, or is what a band is over.
 FREE = {'seed', 'rounds', 'runtime', 'device', 'rounds_per_evaluation', 'rounds_per_dissimilarity', 'measure_gamma'}
@@ -48,7 +49,12 @@ class Cell:
 
 
 def measured(frame: pd.DataFrame, y: str) -> pd.Series:
-  """Returns a run's values of `y` by round, where they were measured. A diverged loss can be NaN all the same."""
+  """Returns a run's values of `y` by round, where they were measured. A diverged loss can be NaN all the same.
+
+  Of clients' own models, where clients have none, it is those of the global model, which serves all of them.
+  """
+  if y in SERVED and y in frame and frame[y].isna().all():
+    y = SERVED[y]
   if y not in frame:
     return pd.Series(dtype=float)
   rows = runs.evaluated(frame) if y in runs.EVALUATION else frame[frame[y].notna()]

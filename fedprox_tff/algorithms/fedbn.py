@@ -19,6 +19,8 @@ from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
+_WORDS = {'task': 'first and last layers stay on clients too', 'all': 'all layers stay on clients'}
+
 
 def fedbn(*, personal_layers: Literal['normalisation', 'task', 'all'] = 'normalisation') -> Algorithm:
   """Returns FedBN; on a model without layers that stay on clients it is FedAvg with the plain mean.
@@ -54,6 +56,7 @@ def fedbn(*, personal_layers: Literal['normalisation', 'task', 'all'] = 'normali
   return Algorithm(
     name='fedbn',
     title='FedBN',
+    words={} if personal_layers == 'normalisation' else {'personal_layers': _WORDS[personal_layers]},
     client=ClientRule(init=own_layers, start=start, finish=finish, personal=with_own_layers),
     policy=Policy(weighting='uniform'),
   )

@@ -103,6 +103,13 @@ PERSONAL_LOSS = Column(
   "Test loss of clients'\nown models",
 )
 
+# In figures, the global model stands in for the own ones of a method whose clients have none: it is what serves them.
+SERVED = {
+  PERSONAL_ACCURACY.name: TEST_ACCURACY.name,
+  PERSONAL_ACCURACY_P10.name: TEST_ACCURACY_P10.name,
+  PERSONAL_LOSS.name: TEST_LOSS.name,
+}
+
 SECONDS_TRAIN = Column('seconds/train', "wall time of the round's training", 'seconds')
 SECONDS_EVALUATION = Column('seconds/evaluation', "wall time of the round's evaluation", 'seconds')
 MEMORY_PROCESS = Column('memory/process_mb', 'resident memory of the process', 'MiB')
