@@ -48,20 +48,24 @@ def test_the_cells_of_a_figure_are_the_runs_of_its_grid(path):
     assert all(each in made for each in runs)
   assert len({(cell.row, cell.column, cell.curve) for cell in figure.cells}) == len(figure.cells)
   by_place = [[cell.curve for cell in figure.cells if cell.panel == panel] for panel in {c.panel for c in figure.cells}]
-  assert all(curves == by_place[0] for curves in by_place)
-  assert {config['seed'] for config in (cell.config.flat() for cell in grid.cells)} == set(range(5))
+  assert len({len(curves) for curves in by_place}) == 1  # FedProx's best mu is another one in each column of Figure 1
+  is_papers = all(cell.grid.startswith('figure') and not cell.grid.endswith('_small') for cell in grid.cells)
+  seeds = {cell.config.seed for cell in grid.cells}
+  assert seeds == set(range(len(seeds)))
+  assert len(seeds) == 5 or not is_papers
 
 
 @pytest.mark.parametrize(
   ('name', 'panels', 'curves'),
   [
     *(
-      ('figure1', 6, 3),
+      ('figure1', 9, 4),
+      ('figure1_paper', 15, 5),
       ('figure2', 8, 2),
       ('figure3', 2, 3),
       ('figure5', 6, 2),
       ('figure6', 12, 2),
-      ('figure7', 6, 3),
+      ('figure7', 9, 4),
     ),
     *(('figure8', 2, 2), ('figure9', 6, 3), ('figure10', 6, 3), ('figure11', 4, 3), ('figure12', 12, 4)),
   ],

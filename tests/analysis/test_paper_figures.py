@@ -47,7 +47,9 @@ def test_lines_and_bands(results):
   figure, notes = draw(results)
   assert notes == [
     'left out: Synthetic(1, 1): no run; `bash experiments/sweep.sh figure1_synthetic` makes it '
-    '(experiments/grids/figure1_synthetic.toml)'
+    '(experiments/grids/figure1_synthetic.toml)',
+    'left out: Shakespeare, 150 steps: no run; `bash experiments/sweep.sh figure1_shakespeare_small` makes it '
+    '(experiments/grids/figure1_shakespeare_small.toml)',
   ]
   assert [axes.get_title() for axes in figure.axes] == ['No stragglers', '50 % stragglers', '90 % stragglers']
   for axes in figure.axes:
@@ -98,12 +100,12 @@ def test_runs_are_known_by_their_config(results, make_run):
   (results / 'deeper' / 'fedavg' / 'inside' / 'config.json').write_text('no run')
   figure, notes = draw(results)
   assert lines(figure.axes[2])[2][2] == [2.0, 1.5, 1.1]
-  assert len(notes) == 1
+  assert [note.partition(':')[0] for note in notes] == ['left out'] * 2  # two panels without any run
 
 
 def test_a_run_from_before_a_flag_was_there_is_found(results):
   assert 'initial_mu' not in CONFIG
-  assert len(draw(results)[1]) == 1
+  assert len(draw(results)[1]) == 2
 
 
 def test_unfinished_and_missing_runs_are_named_and_left_out(results, make_run, capsys):
@@ -120,7 +122,7 @@ def test_unfinished_and_missing_runs_are_named_and_left_out(results, make_run, c
     f'left out: {results}/run-mu1-0.9-0: metrics.csv has no row yet; at least one round is needed, and the run '
     'writes it.',
   ]
-  assert [note for note in notes[2:] if 'Synthetic' not in note] == [
+  assert [note for note in notes[2:] if 'Synthetic' not in note and 'Shakespeare' not in note] == [
     r'missing: MNIST, 50 % stragglers, FedProx, $\mu$ = 1: seed 0: 1 of 2 seeds are there',
     f'left out: {run}: 1 of 2 rounds',
     'missing: MNIST, 90 % stragglers, FedAvg: seed 1: 1 of 2 seeds are there',
@@ -205,9 +207,12 @@ def test_all_words_fit(results):
 @pytest.mark.parametrize(
   ('argv', 'said'),
   [
-    (['figure4'], 'figure4 is not one of the figures; there are figure1, figure2, '),
+    (['figure4'], 'figure4 is not one of the figures; there are figure1, figure1_paper, '),
     (['figure1', '--results_dir=nowhere'], 'nowhere does not exist; `bash experiments/sweep.sh` makes runs there'),
-    (['figure1', '--results_dir=.'], 'bash experiments/sweep.sh figure1_synthetic figure1_mnist` makes them (experim'),
+    (
+      ['figure1', '--results_dir=.'],
+      'bash experiments/sweep.sh figure1_synthetic figure1_mnist figure1_shakespeare_small` makes ',
+    ),
     (['all', '--results_dir=.'], '.: no run of any figure is in there; `bash experiments/sweep.sh` makes some.'),
     (['figure1', 'a-run'], 'a-run: figure1 finds its runs in --results_dir; give figures or runs, not both.'),
     (['figure1', '--hue=mu'], '--hue=mu: figure1 does not use it'),

@@ -167,7 +167,10 @@ def test_formats_on_the_command_line(results, capsys, name):
     (['figure4'], 'figure4 is not one of the figures; there are figure1, '),
     (['all'], 'all is not one figure; there are figure1, '),
     (['results/run'], 'results/run is not one figure; there are figure1, '),
-    (['figure7', '--results_dir=.'], '`bash experiments/sweep.sh figure1_synthetic figure1_mnist` makes them'),
+    (
+      ['figure7', '--results_dir=.'],
+      '`bash experiments/sweep.sh figure1_synthetic figure1_mnist figure1_shakespeare_small` makes ',
+    ),
   ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, argv, said):

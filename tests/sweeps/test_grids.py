@@ -126,7 +126,10 @@ def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
     ('[grid]\nseed = [[0, 1]]', ['[grid] seed', 'one number']),
     ('[[curve]]\nname = "a"\nmu = -1.0', ['[[curve]] a: --mu=-1.0', 'at least 0']),
     ('[[curve]]\nname = "a"\nalgorithm = "fedavg"\nmu = 1.0', ['[[curve]] a: --mu=1.0', 'fedavg does not use it']),
-    ('[base]\ndataset = "digits"\nnum_clients = 9', ['--clients_per_round=10', 'at most the 9 clients']),
+    (
+      '[base]\ndataset = "digits"\nnum_clients = 9\nclients_per_round = 10',
+      ['--clients_per_round=10', 'at most the 9 clients'],
+    ),
     ('[[curve]]\nmu = 1.0', ['[[curve]] number 1', 'a name is needed']),
     ('curve = [3]', ['[[curve]] number 1', 'a table']),
     ('[[curve]]\nname = "a"\n[[curve]]\nname = "a"', ['[[curve]] a', 'two curves']),
