@@ -59,12 +59,13 @@ def _print_table(paths: Sequence[pathlib.Path], words: Sequence[str], form: str,
   for note in notes:
     say(f'{name}: {arguments.plain(note)}', stream=sys.stderr)
   if form == 'csv':
-    say(scores.score_table(cells, figure.baseline).to_csv(index=False), end='')
+    say(scores.score_table(cells, figure.baseline, figure.score).to_csv(index=False), end='')
   elif form == 'curves':
     say(scores.curve_table(figure, cells).to_csv(float_format='%.5g'), end='')
   else:
-    table = scores.score_table(cells, figure.baseline)
-    made = [_scores(table, name), _differences(table, name, figure.baseline), *paper_gain.tables(figure, cells)]
+    table = scores.score_table(cells, figure.baseline, figure.score)
+    made = [_scores(table, name, figure.score), _differences(table, name, figure.baseline)]
+    made += paper_gain.tables(figure, cells)
     say('\n\n'.join(FORMATS[form](each) for each in made))
 
 
@@ -89,8 +90,11 @@ def _print_rankings(paths: Sequence[pathlib.Path], form: str, folder: pathlib.Pa
   say(('\n' if form == 'csv' else '\n\n').join(made))
 
 
-def _scores(table: Any, name: str) -> Table:
-  title = f'{name}: test accuracy in percent, mean ± standard deviation over seeds'
+def _scores(table: Any, name: str, accuracy: str) -> Table:
+  from fedprox_tff.training.columns import TEST_ACCURACY  # --help has no time for what this imports
+
+  whose = '' if accuracy == TEST_ACCURACY.name else ' of the models that serve the clients'
+  title = f'{name}: test accuracy{whose} in percent, mean ± standard deviation over seeds'
   rows = [
     [row['panel'], row['curve'], str(row['seeds']), *(spread(row[f'{s}_mean'], row[f'{s}_std']) for s in _WORDS)]
     for row in table.to_dict('records')

@@ -13,7 +13,7 @@ from analysis.read.figures import Figure
 from fedprox_tff.training.columns import ROUND_NUM, TEST_ACCURACY
 
 LAST = 10
-# Of a run's test accuracies, by round.
+# Of a run's accuracies, by round.
 SCORES: dict[str, Callable[[pd.Series], float]] = {
   'final': lambda accuracies: accuracies.iloc[-1],
   'best': lambda accuracies: accuracies.max(),
@@ -21,19 +21,19 @@ SCORES: dict[str, Callable[[pd.Series], float]] = {
 }
 
 
-def scores_of(cell: Cell) -> pd.DataFrame:
-  """Returns a row for each seed, a column for each of SCORES."""
-  accuracies = {seed: measured(frame, TEST_ACCURACY.name) for seed, frame in cell.runs.items()}
+def scores_of(cell: Cell, accuracy: str = TEST_ACCURACY.name) -> pd.DataFrame:
+  """Returns a row for each seed, a column for each of SCORES, of the accuracy in a column of metrics.csv."""
+  accuracies = {seed: measured(frame, accuracy) for seed, frame in cell.runs.items()}
   return pd.DataFrame({name: {s: score(a) for s, a in accuracies.items()} for name, score in SCORES.items()})
 
 
-def score_table(cells: Sequence[Cell], baseline: str = '') -> pd.DataFrame:
+def score_table(cells: Sequence[Cell], baseline: str = '', accuracy: str = TEST_ACCURACY.name) -> pd.DataFrame:
   """Returns a row for each cell: mean and deviation of each score, and of its difference to the baseline's.
 
   `<score>_diff_*` are the mean, the deviation, and the ends of the 95 % interval of the differences between runs that
   have the same seed, of which there are `pairs`. Shares, not percent; NaN where there is nothing.
   """
-  scores = [scores_of(cell) for cell in cells]
+  scores = [scores_of(cell, accuracy) for cell in cells]
   rows = []
   for cell, mine in zip(cells, scores, strict=True):
     other = baseline_of(cell, cells, baseline)

@@ -11,6 +11,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids
 from fedprox_tff.sweeps.figure_section import FigureSection, Limits
 from fedprox_tff.sweeps.grids import Grid
+from fedprox_tff.training.columns import PERSONAL_ACCURACY, TEST_ACCURACY
 
 _FEW = 6  # panels beside each other
 
@@ -42,6 +43,12 @@ class Figure(NamedTuple):
   limits: Mapping[str, Limits] = {}
   baseline: str = ''
   papers_gain_at: float | None = None
+
+  @property
+  def score(self) -> str:
+    """The accuracy that its tables are about: that of clients' own models where it draws those first."""
+    first = self.rows[0].y if self.rows else ''
+    return first if first == PERSONAL_ACCURACY.name else TEST_ACCURACY.name
 
 
 def read(path: pathlib.Path) -> Figure:

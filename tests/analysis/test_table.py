@@ -2,6 +2,7 @@
 """Tables: their numbers are worked out by hand, their forms are as each kind of reader needs them."""
 
 import io
+import json
 import subprocess
 import sys
 
@@ -190,3 +191,23 @@ def test_it_runs_as_a_file_without_tensorflow_and_help_is_quick(results):
   assert 'matplotlib' not in ended.stderr
   ended = subprocess.run([*command, '--help'], capture_output=True, text=True, check=True)
   assert not any(slow in ended.stderr for slow in ('pandas', 'numpy', 'scipy', 'tensorflow'))
+
+
+def test_a_figure_of_clients_own_models_has_a_table_of_what_serves_them(make_run, tmp_path, capsys):
+  """FedAvg's clients have no models of their own: the global one serves them."""
+  grid = tmp_path / 'mine.toml'
+  grid.write_text(
+    "[base]\nrounds = 1\n[[curve]]\nname = 'FedAvg'\nalgorithm = 'fedavg'\n[[curve]]\nname = 'Ditto'\nalgorithm = "
+    "'ditto'\n[figure]\ny = ['personal/accuracy']"
+  )
+  header = 'round_num,test/accuracy,test/loss,train/accuracy,train/loss,personal/accuracy'
+  for cell in figures.read(grid).cells:
+    own = ('0.3', '0.9') if cell.config.algorithm.name == 'ditto' else ('nan', 'nan')
+    rows = [f'{i},0.{i + 4},1.0,0.5,1.0,{each}' for i, each in enumerate(own)]
+    folder = make_run(cell.config.name, metrics='\n'.join([header, *rows, '']))
+    (folder / 'config.json').write_text(json.dumps({'config': cell.config.record()}))
+  assert table.main([str(grid), f'--results_dir={tmp_path / "results"}']) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith('mine: test accuracy of the models that serve the clients in percent')
+  finals = {line.split()[0]: line.split()[2] for line in lines[3:5]}
+  assert finals == {'FedAvg': '50.0', 'Ditto': '90.0'}
