@@ -13,6 +13,7 @@ axis of channels: [n, height, width] becomes [n, height, width, 1].
 
 import os
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def _read(npz_file: str) -> base.FederatedDataset:
 def _arrays(path: str) -> dict[str, np.ndarray]:
   """Returns the arrays of a file that are examples, labels and clients."""
   try:
+    if not zipfile.is_zipfile(path):  # numpy reads other files too
+      raise ValueError('it is no zip file')
     with np.load(path, allow_pickle=False) as file:  # a pickle could run any code
       names = file.files
       arrays = {name: file[name] for name in (*TRAIN, *TEST) if name in names}

@@ -54,8 +54,9 @@ def sent140(
     del partition  # users are the clients
     vectors_path = None if word_vectors is None else _vectors_path(data_dir, word_vectors)
     everyone, path = sent140_files.read(data_dir, sent140_source, min_tweets)
+    require(everyone, f'--min_tweets={min_tweets}: {path} has no user of so many tweets.')
     enough = f'--num_clients={num_clients}: {path} has {len(everyone)} users of --min_tweets={min_tweets} or more.'
-    require(len(everyone) >= max(1, num_clients or 0), enough)
+    require(len(everyone) >= (num_clients or 0), enough)
     number = min(PAPER['sent140'].devices, len(everyone)) if num_clients is None else num_clients or len(everyone)
     drawn = np.sort(streams.generator('data', data_seed).choice(len(everyone), number, replace=False))
     pairs = [_split(everyone[place], streams.generator('data', data_seed, int(place) + 1)) for place in drawn]

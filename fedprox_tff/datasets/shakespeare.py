@@ -57,10 +57,9 @@ def shakespeare(
     del partition  # roles are the clients
     everyone, layout, path = shakespeare_files.read(data_dir, shakespeare_source, role_file, window_stride)
     roles = [(place, role) for place, role in enumerate(everyone) if role.num_windows >= min_windows]
-    enough = len(roles) >= max(1, num_clients)
-    require(
-      enough, f'--num_clients={num_clients}: {path} has {len(roles)} roles of --min_windows={min_windows} or more.'
-    )
+    require(roles, f'--min_windows={min_windows}: {path} has no role of so many windows.')
+    enough = f'--num_clients={num_clients}: {path} has {len(roles)} roles of --min_windows={min_windows} or more.'
+    require(len(roles) >= num_clients, enough)
     if num_clients:
       drawn = streams.generator('data', data_seed).choice(len(roles), num_clients, replace=False)
       roles = [roles[place] for place in sorted(drawn)]

@@ -130,8 +130,10 @@ def test_what_is_no_file_of_arrays_is_refused_by_name(tmp_path):
   one = (tmp_path / 'one.npy').read_bytes()
   for damaged in (b'', b'hello', whole[:-100], whole[:300] + bytes(500) + whole[800:], one):
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match=r'mine\.npz cannot be read as a \.npz file of arrays'):
+    with pytest.raises(DataError, match=r'mine\.npz cannot be read as a \.npz file of arrays') as error:
       DATASETS['npz'](npz_file=str(path)).load(None)
+    assert 'pickle' not in str(error.value)  # numpy takes whatever it does not know for one
+    assert 'protocol' not in str(error.value)
 
 
 def test_without_a_file_it_is_asked_for(tmp_path):

@@ -132,7 +132,7 @@ def test_the_data_seed_draws_users_and_their_test_tweets(places):
 def test_users_with_few_tweets_are_left_out(places):
   write(places[0], **LAYOUTS['csv'])
   assert load('sent140', data_dir=str(places[0]), min_tweets=5).train.sizes.tolist() == [8, 4]
-  with pytest.raises(DataError, match=r'--num_clients=None: .*noemoticon\.csv has 0 users of --min_tweets=31 or more'):
+  with pytest.raises(DataError, match=r'^--min_tweets=31: .*noemoticon\.csv has no user of so many tweets\.'):
     load('sent140', data_dir=str(places[0]))
   with pytest.raises(DataError, match=r'--num_clients=4: .* has 3 users of --min_tweets=2 or more'):
     load('sent140', data_dir=str(places[0]), num_clients=4, min_tweets=2)
