@@ -43,7 +43,7 @@ def results(tmp_path_factory):
   command = [sys.executable, '-m', 'tests.benchmark_goes', str(folder / 'goes.json'), str(folder / 'results.json')]
   with (folder / 'log.txt').open('w') as log:
     code = subprocess.run(
-      command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, timeout=600, check=False
+      command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, timeout=1800, check=False
     ).returncode
   assert code == 0, (folder / 'log.txt').read_text()
   return dict(zip(GOES, json.loads((folder / 'results.json').read_text()), strict=True))
