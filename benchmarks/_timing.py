@@ -25,27 +25,30 @@ def timed(function: Callable[..., Any], *arguments: Any) -> Measured:
   return Measured(time.perf_counter() - start, result)
 
 
-def best_of(contenders: Mapping[str, Contender], turns: int) -> dict[str, Measured]:
+def best_of(
+  contenders: Mapping[str, Contender], turns: int, turn_seconds: float = _TURN_SECONDS
+) -> dict[str, Measured]:
   """Returns the fastest go of each contender.
 
   They take turns, so that a slow minute of the machine meets all of them; a turn before the first warms up. A turn is
-  as many goes as fill half a second: other work disturbs most of a fast contender's.
+  as many goes as fill its seconds: other work disturbs most of a fast contender's.
   """
   for contender in contenders.values():
     contender()
   goes = {name: [] for name in contenders}
   for _ in range(turns):
     for name, contender in contenders.items():
-      goes[name] += _goes(contender)
+      goes[name] += _goes(contender, turn_seconds)
   return {name: min(measured, key=lambda go: go.seconds) for name, measured in goes.items()}
 
 
-def _goes(contender: Contender) -> Iterator[Measured]:
-  left = _TURN_SECONDS
-  while left > 0:
+def _goes(contender: Contender, left: float) -> Iterator[Measured]:
+  while True:
     measured = contender()
-    left -= measured.seconds
     yield measured
+    left -= measured.seconds
+    if left <= 0:
+      return
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

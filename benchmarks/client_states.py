@@ -2,6 +2,7 @@
 """What clients that keep something cost: memory, disk and time of a round, with states on disk and in memory.
 
     python -m benchmarks.client_states [--clients=1000] [--cases=none:10,memory:10,disk:10,disk:100,disk:1000]
+        [--dataset=mnist]
 
 SCAFFOLD on MNIST over 1,000 clients with the convolutional network, whose 1,663,370 parameters are the size of a
 client's state, 6.3 MiB. All clients have a state before the first round that is measured, so that there are as many as
@@ -11,6 +12,7 @@ K and --client_states=PLACE; with "none" it is FedAvg, whose clients keep nothin
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -38,15 +40,15 @@ OTHER_ROUNDS = 4
 MIB = 2**20
 
 
-def small_clients(num_clients: int) -> FederatedDataset:
-  """Returns MNIST of which each client has a batch to train on and an example to test on."""
-  whole = data.load(Config.from_flags({'dataset': 'mnist', 'num_clients': num_clients}))
+def small_clients(dataset: str, num_clients: int) -> FederatedDataset:
+  """Returns a data set of images of which each client has a batch to train on and an example to test on."""
+  whole = data.load(Config.from_flags({'dataset': dataset, 'num_clients': num_clients}))
   clients = [whole.train.client(k) for k in range(num_clients)]
   train, test = (
     split_from_clients([Examples(x[rows], y[rows]) for x, y in clients])
     for rows in (slice(EXAMPLES), slice(EXAMPLES, EXAMPLES + 1))
   )
-  return FederatedDataset('mnist', whole.client_ids, train, test, whole.num_classes, whole.source)
+  return dataclasses.replace(whole, train=train, test=test)
 
 
 class Stopwatch:
@@ -68,13 +70,13 @@ class Stopwatch:
     return timed
 
 
-def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
+def measure(name: str, place: str, cohort: int, num_clients: int) -> dict[str, float]:
   """Measures one case in this process."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   from fedprox_tff.training.progress import Progress
   from fedprox_tff.training.session import Session
 
-  dataset, rounds = small_clients(num_clients), ROUNDS.get(cohort, OTHER_ROUNDS)
+  dataset, rounds = small_clients(name, num_clients), ROUNDS.get(cohort, OTHER_ROUNDS)
   keeps = place != 'none'
   stopwatch = Stopwatch('read', 'put')
   times, most_on_disk = [], 0
@@ -90,7 +92,14 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
     pathlib.Path(os.devnull).open('w') as nowhere,
     Session() as session,
   ):
-    flags = {'model': 'cnn', 'epochs': 1, 'num_clients': num_clients, 'results_dir': folder, 'name': 'run'}
+    flags = {
+      'dataset': name,
+      'model': 'cnn',
+      'epochs': 1,
+      'num_clients': num_clients,
+      'results_dir': folder,
+      'name': 'run',
+    }
     flags |= {'algorithm': 'scaffold', 'client_states': place} if keeps else {'algorithm': 'fedavg'}
     flags |= {'clients_per_round': cohort, 'rounds_per_evaluation': rounds}
 
@@ -126,21 +135,22 @@ def measure(place: str, cohort: int, num_clients: int) -> dict[str, float]:
   }
 
 
-def in_own_process(case: str, num_clients: int) -> dict[str, float]:
+def in_own_process(dataset: str, case: str, num_clients: int) -> dict[str, float]:
   """Runs a measurement in a fresh process; what it says is shown if it fails."""
   command = [sys.executable, '-m', 'benchmarks.client_states', f'--case={case}', f'--clients={num_clients}']
+  command.append(f'--dataset={dataset}')
   result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
   if result.returncode:
     sys.exit(f'{" ".join(command)} ended with {result.returncode}\n{result.stdout}{result.stderr}')
   return json.loads(result.stdout.splitlines()[-1])
 
 
-def rows_of(cases: list[str], num_clients: int) -> Iterator[tuple[str, ...]]:
+def rows_of(dataset: str, cases: list[str], num_clients: int) -> Iterator[tuple[str, ...]]:
   """Yields a row for each case, against the first one."""
   first = None
   for case in cases:
     place, cohort = case.split(':')
-    measured = in_own_process(case, num_clients)
+    measured = in_own_process(dataset, case, num_clients)
     first = first or measured
     yield (
       *(place, f'{int(cohort):,}', f'{measured["peak"] / MIB:,.0f}', f'{measured["peak"] / first["peak"]:.2f}'),
@@ -154,15 +164,18 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--clients', type=int, default=1000, help='clients of the federation, all with a state')
   parser.add_argument('--cases', default='none:10,memory:10,disk:10,disk:100,disk:1000', help='PLACE:K,...')
+  parser.add_argument('--dataset', default='mnist', choices=('mnist', 'digits'))
   parser.add_argument('--case', help=argparse.SUPPRESS)
   given = parser.parse_args()
   if given.case:
     place, cohort = given.case.split(':')
-    print(json.dumps(measure(place, int(cohort), given.clients)))
+    print(json.dumps(measure(given.dataset, place, int(cohort), given.clients)))
     return
-  print(f'{given.clients:,} clients of MNIST, the convolutional network, {len(os.sched_getaffinity(0))} cores\n')
+  print(
+    f'{given.clients:,} clients of {given.dataset}, the convolutional network, {len(os.sched_getaffinity(0))} cores\n'
+  )
   columns = ('states', 'K', 'peak MiB', 'times the first', 'MiB on disk', 's a round', 's reading', 's writing')
-  print_table(columns, rows_of(given.cases.split(','), given.clients))
+  print_table(columns, rows_of(given.dataset, given.cases.split(','), given.clients))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long run with clients' states on disk, and what waiting for the disk takes of a run.
 
-    python -m benchmarks.endurance [--rounds=2000] [--turns=3]
+    python -m benchmarks.endurance [--rounds=2000] [--turns=3] [--quick]
 
 First SCAFFOLD on digits, with states in memory and on disk at the same time, each in a process of its own: both must
 reach the last round with the same rows. Then the default run, FedProx on MNIST, in turns as it is and with `os.fsync`
@@ -22,6 +22,7 @@ from benchmarks._timing import print_table
 
 LONG = ('--dataset=digits', '--algorithm=scaffold', '--rounds_per_evaluation=10', '--name=run')
 DEFAULT = ('--mu=1', '--stragglers=0.5')
+QUICK = ('--dataset=digits', '--rounds=2')
 OF_TIME = ('seconds/', 'memory/')  # columns that differ from run to run
 
 
@@ -61,7 +62,7 @@ def lasting_rows(path: pathlib.Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if not k.startswith(OF_TIME)} for row in csv.DictReader(file)]
 
 
-def one_run(waits: bool) -> None:
+def one_run(waits: bool, quick: bool) -> None:
   """Runs the default run in this process, and prints the seconds that it took, and those of them in `os.fsync`."""
   from fedprox_tff import run
 
@@ -76,14 +77,15 @@ def one_run(waits: bool) -> None:
   os.fsync = timed
   with tempfile.TemporaryDirectory() as folder:
     start = time.perf_counter()
-    code = run.main(['run', *DEFAULT, f'--results_dir={folder}'])
+    code = run.main(['run', *DEFAULT, *(QUICK if quick else ()), f'--results_dir={folder}'])
     seconds = time.perf_counter() - start
   print(json.dumps({'code': code, 'seconds': seconds, 'calls': len(calls), 'waiting': sum(calls)}))
 
 
-def measured(waits: bool) -> dict[str, float]:
+def measured(waits: bool, quick: bool) -> dict[str, float]:
   """Returns what `one_run` prints in a fresh process."""
   command = [sys.executable, '-m', 'benchmarks.endurance', f'--case={"sync" if waits else "none"}']
+  command += ['--quick'] if quick else []
   result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
   if result.returncode:
     sys.exit(result.stdout + result.stderr)
@@ -95,15 +97,16 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--rounds', type=int, default=2000, help='of the long run')
   parser.add_argument('--turns', type=int, default=3, help='of the default run, each with and without fsync')
+  parser.add_argument('--quick', action='store_true', help='the default run on digits for two rounds')
   parser.add_argument('--case', choices=('sync', 'none'), help=argparse.SUPPRESS)
   given = parser.parse_args()
   if given.case:
-    one_run(given.case == 'sync')
+    one_run(given.case == 'sync', given.quick)
     return
   with tempfile.TemporaryDirectory() as folder:
     long_runs(given.rounds, pathlib.Path(folder))
   print()
-  goes = [(measured(False), measured(True)) for _ in range(given.turns)]
+  goes = [(measured(False, given.quick), measured(True, given.quick)) for _ in range(given.turns)]
   without, with_sync = (min((go[place] for go in goes), key=lambda go: go['seconds']) for place in (0, 1))
   print_table(
     ('the default run', 's', 'calls of fsync', 's waiting', 'share of the run'),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time of a local step, against the same arithmetic without a framework and against other frameworks.
 
-    python -m benchmarks.local_step [--turns=5] [--torch_python=PATH]
+    python -m benchmarks.local_step [--turns=5] [--torch_python=PATH] [--quick]
 
 Two tables. MNIST logistic regression (batch 10, mu = 1, learning rate 0.03), 20 epochs of one client with 2,000
 examples: this suite's client work in process, plain C (local_step.c, compiled on the spot for this machine, one
@@ -17,6 +17,7 @@ the rows of each batch themselves, and must end at the same weights. Best of sev
 import argparse
 import collections
 import ctypes
+import functools
 import os
 import pathlib
 import shutil
@@ -262,21 +263,29 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--turns', type=int, default=5, help='the best of so many counts')
   parser.add_argument('--torch_python', metavar='PATH', help='an interpreter that has PyTorch')
+  parser.add_argument('--quick', action='store_true', help='a few steps: whether it works, not how long it takes')
   given = parser.parse_args()
+  best = (
+    functools.partial(best_of, turns=1, turn_seconds=0.0)
+    if given.quick
+    else functools.partial(best_of, turns=given.turns)
+  )
+  num_examples, num_images, epochs = (100, 20, 2) if given.quick else (2000, 400, 20)
   split, what = load_split()
-  examples = Examples(*(np.ascontiguousarray(array[:2000]) for array in split.examples))
+  examples = Examples(*(np.ascontiguousarray(array[:num_examples]) for array in split.examples))
   shape = examples.x.shape[1:]
   with tempfile.TemporaryDirectory() as folder, runtimes.use('in_process'):
-    work = Work(examples, 20, logistic().build(Task(shape, CLASSES), seed=0), 0.03)
+    work = Work(examples, epochs, logistic().build(Task(shape, CLASSES), seed=0), 0.03)
     library = compiled(folder)
-    results = best_of(logistic_contenders(work, library), given.turns)
+    results = best(logistic_contenders(work, library))
     check(results, [name for name in results if 'mu = 0' not in name], as_rows, 1e-4)
     print(f'Logistic regression on {what}, {work.steps} local steps, {len(os.sched_getaffinity(0))} cores\n')
     print_steps(results, work.steps, 'µs', 1e6, {} if library else {'plain C, one thread': 'no C compiler here'})
 
     # A small learning rate: at 0.03 the last bits decide, within 40 steps, which of two pixels max pooling takes.
-    work = Work(Examples(*(array[:400] for array in examples)), 2, cnn().build(Task(shape, CLASSES), seed=0), 0.001)
-    results = best_of(cnn_contenders(work, given.torch_python, folder), given.turns)
+    images = Examples(*(array[:num_images] for array in examples))
+    work = Work(images, 2, cnn().build(Task(shape, CLASSES), seed=0), 0.001)
+    results = best(cnn_contenders(work, given.torch_python, folder))
     check(results, [name for name in results if 'mu = 1' not in name], tuple, 1e-3)
     print(f'\nConvolutional network, {work.steps} local steps\n')
     print_steps(results, work.steps, 'ms', 1e3, {} if given.torch_python else {'PyTorch': 'no --torch_python'})

@@ -236,13 +236,14 @@ def rows(chosen: Mapping[str, Network], *, turns: int, xla: bool, quick: bool) -
   for name, network in chosen.items():
     steps = 2 if quick else network.steps
     examples = network.examples(network.batch_size * (1 + steps))
-    contenders = {'TensorFlow': Contender(ours(network, examples, xla=False), steps)}
-    if network.xla or (xla and network.compiles):
-      contenders['XLA'] = Contender(ours(network, examples, xla=True), steps if network.xla else 1)
-    if network.layers:
-      contenders['Keras'] = Contender(keras(network, examples), steps)
-    seconds = measure_steps(contenders, turns)
-    check(network, contenders)
+    with runtimes.use('in_process'):  # one for each network: it keeps what it has compiled
+      contenders = {'TensorFlow': Contender(ours(network, examples, xla=False), steps)}
+      if network.xla or (xla and network.compiles):
+        contenders['XLA'] = Contender(ours(network, examples, xla=True), steps if network.xla else 1)
+      if network.layers:
+        contenders['Keras'] = Contender(keras(network, examples), steps)
+      seconds = measure_steps(contenders, turns)
+      check(network, contenders)
     model = network.build()
     own = 'XLA' if model.jit_compile else 'TensorFlow'
 
@@ -278,9 +279,7 @@ def main() -> None:
   print('CPU time with one thread for an operation\n')
   columns = ('', 'batch', 'a run has', 'TensorFlow, ms a step', 'XLA, ms a step', 'XLA / TensorFlow')
   columns = (*columns, 'Keras / what a run has', 'evaluation, examples a s', 'at a time')
-  with runtimes.use('in_process'):
-    table = rows({n: known[n] for n in names}, turns=given.turns, xla=given.xla, quick=given.quick)
-    print_table(columns, table)
+  print_table(columns, rows({n: known[n] for n in names}, turns=given.turns, xla=given.xla, quick=given.quick))
 
 
 if __name__ == '__main__':
