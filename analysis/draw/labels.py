@@ -27,12 +27,16 @@ _PHRASES = {
   'data_seed': ('data seed {}', 0),
   'clients_per_round': ('$K$ = {}', None),
   'epochs': ('$E$ = {}', None),
+  'local_steps': ('local steps = {}', None),
   'batch_size': ('$B$ = {}', None),
   'learning_rate': (r'$\eta$ = {}', None),
+  'clip_norm': ('clipped at norm {}', None),
+  'l2': ('l2 = {}', 0),
   'client_optimizer': ('local {}', 'sgd'),
   'server_optimizer': ('server {}', 'sgd'),
   'server_learning_rate': (r'server $\eta$ = {}', 1),
   'sampling': ('{} sampling', 'uniform'),
+  'evaluation_examples': ('evaluated on {} examples', None),
 }
 # What a figure shows by itself, or should not depend on: said only where nothing else tells two runs apart.
 _LAST_RESORTS = {

@@ -64,8 +64,10 @@ class Config(Settings):
         raise UserError(f'--{key} is not a flag; see --help.')
     if None not in (given.get('local_steps'), given.get('epochs')):
       raise UserError(f'--epochs={given["epochs"]}: --local_steps counts in their place; only one is possible.')
-    given = _with_federation(given)
+    federation, given = given.get(flags.FEDERATION.name), _with_federation(given)
     config = cls._read(given)
+    if federation is not None and config.partition is None:
+      raise UserError(f'--federation={federation}: dataset {config.dataset.name} comes split over clients.')
     for kind, chosen in config._choices().items():
       unused.refuse_unused(kind, chosen, config.dataset, given)
     checks.check(config)

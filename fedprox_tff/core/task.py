@@ -24,8 +24,7 @@ class Inputs:
     prepare: `x` as a data set keeps it to the floats that a network computes with, in TensorFlow operations, such as
       bytes to standardised pixels. None: x is as a network takes it.
     augment: `(x, key)` to the same in a local step, where an example looks a little different each time; `key`, int32
-      [2], is all that it draws from, by `core.draws`. None: a local step sees what evaluation
-      does.
+      [2], is all that it draws from, by `core.draws`. None: a local step sees what evaluation does.
     shape: Of an example's x after `prepare`, where that changes it.
     vectors: float32 [vocabulary, size]: what tokens mean, of a file that somebody else has trained. They do not learn.
       None: a network learns vectors of its own.

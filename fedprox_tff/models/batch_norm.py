@@ -110,6 +110,7 @@ def _of_rows(mask, owners):
 def _evaluate(x, gamma, beta, mean, variance):
   import tensorflow as tf
 
+  mean, variance = tf.stop_gradient(mean), tf.stop_gradient(variance)  # no gradient moves them, whoever asks for one
   return (x - mean) * (gamma * tf.math.rsqrt(tf.maximum(variance, 0.0) + EPSILON)) + beta
 
 

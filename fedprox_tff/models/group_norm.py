@@ -62,7 +62,7 @@ def with_group_norm(
   """
   for part in parts:
     if isinstance(part, GroupNorm) and part.num_channels % part.num_groups:
-      raise ValueError(f'{name}: {part.num_channels} channels cannot be divided into {part.num_groups} groups.')
+      raise ValueError(f'{part.num_channels} channels of {name} cannot be divided into {part.num_groups} groups.')
   layers = [part.initial_weights if isinstance(part, GroupNorm) else (part,) for part in parts]
   normalisation = [isinstance(part, GroupNorm) for part, layer in zip(parts, layers, strict=True) for _ in layer]
 

@@ -73,6 +73,16 @@ def test_caption_says_what_is_shared():
   assert describe({'weighting': 'uniform'})[1] == f'{everything}, uniform weighting, 50 % stragglers, seed 0'
 
 
+def test_caption_says_how_clients_work_and_on_how_much_they_are_measured():
+  work = {'epochs': None, 'local_steps': 5, 'clip_norm': 0.5, 'l2': 0.001, 'evaluation_examples': 100}
+  _, caption = describe(CONFIG | work)
+  assert '$E$' not in caption
+  for words in ('local steps = 5', 'clipped at norm 0.5', 'l2 = 0.001', 'evaluated on 100 examples'):
+    assert f', {words}, ' in caption
+  entries, _ = describe(work, work | {'l2': 0.0})
+  assert entries == [r'FedProx, $\mu$ = 1, l2 = 0.001', r'FedProx, $\mu$ = 1']
+
+
 def test_last_resorts_are_for_runs_that_read_the_same():
   legend, _ = describe({'runtime': 'worker', 'name': 'x'}, {'name': 'y'}, FEDAVG | {'rounds': 9, 'name': 'z'})
   assert legend == [r'FedProx, $\mu$ = 1, runtime worker', r'FedProx, $\mu$ = 1, runtime in_process', 'FedAvg']

@@ -266,6 +266,8 @@ def test_a_federation_is_its_partition_its_alpha_and_its_clients():
   assert 'federation' not in named.flat()
   with pytest.raises(UserError, match=r'^--num_clients=30: --federation=A0d01C20 means --num_clients=20\.$'):
     Config.from_flags({'dataset': 'cifar100', 'federation': 'A0d01C20', 'num_clients': 30})
+  with pytest.raises(UserError, match=r'^--federation=A0d01C20: dataset shakespeare comes split over clients\.$'):
+    Config.from_flags({'dataset': 'shakespeare', 'federation': 'A0d01C20'})
   with pytest.raises(UserError, match=r'^--federation=A01: a name such as A0d01C100 is needed'):
     Config.from_flags({'federation': 'A01'})
 

@@ -9,8 +9,9 @@ from fedprox_tff.core.task import Task
 from fedprox_tff.federated.local_model import functional_model, local_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
-from fedprox_tff.models import cnn_bn, logistic, mlp_bn
+from fedprox_tff.models import MODELS, cnn_bn, logistic, mlp_bn
 from fedprox_tff.models.mixture import mixture
+from tests.tasks import task_for
 
 SHAPE = (8, 8, 1)
 
@@ -191,3 +192,23 @@ def test_running_statistics_follow_the_batches_of_the_local_steps(mu):
     weights = tuple(statistics.get(place, w) for place, w in enumerate(stepped))
   for ours, theirs in zip(process.get_model_weights(state).trainable, weights, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+@pytest.mark.parametrize('name', ['convnet2', 'gin'])
+def test_no_gradient_is_of_running_statistics(name, dropout):
+  """With dropout, the gradient over all of a client's examples is of the network as it is evaluated."""
+  task = task_for(name)
+  model = MODELS[name](hidden_units=4, dropout=dropout).build(task, seed=0)
+  weights = away_from_the_start(model)
+  rng = np.random.default_rng(0)
+  batch = {
+    'x': tf.constant(rng.integers(0, 4, (5, *task.input_shape)), tf.float32),
+    'y': tf.constant(rng.integers(0, task.num_classes, 5), tf.int32),
+  }
+  local = local_model(model._replace(input_type='float32'))
+  step = local.build_step()(weights, (), batch, 5, key=tf.constant([1, 2]))
+  assert step.statistics
+  for gradient in (step.gradient, local.build_gradient()(weights, (), batch, 5)):
+    for i, g in enumerate(gradient):
+      assert (i in step.statistics) == (not np.any(g)), i

@@ -56,5 +56,5 @@ def test_local_steps_and_evaluation_see_the_same():
 
 
 def test_channels_that_cannot_be_divided():
-  with pytest.raises(ValueError, match='normaliser: 4 channels cannot be divided into 3 groups'):
+  with pytest.raises(ValueError, match='4 channels of normaliser cannot be divided into 3 groups'):
     normaliser(4, 3)

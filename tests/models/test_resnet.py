@@ -78,5 +78,5 @@ def test_he_normal():
 
 
 def test_groups_that_do_not_divide_the_channels():
-  with pytest.raises(ValueError, match='resnet_cifar: 16 channels cannot be divided into 3 groups'):
+  with pytest.raises(ValueError, match='16 channels of resnet_cifar cannot be divided into 3 groups'):
     resnet_cifar(groups=3).build(Task((8, 8, 1), 10), seed=0)

@@ -2,8 +2,8 @@
 """Loss and accuracy of a model over examples of all clients together, as one pass over the pooled arrays.
 
 The paper's metrics are means over clients weighted by n_k, which is the mean over examples; where an example has
-several labels, it is the mean over labels. A percentile over clients
-tells what such a mean hides: how well the model serves the clients that it serves badly.
+several labels, it is the mean over labels. A percentile over clients tells what such a mean hides: how well the model
+serves the clients that it serves badly.
 """
 
 import math

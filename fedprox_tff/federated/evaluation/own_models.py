@@ -3,8 +3,8 @@
 
 For methods that give a client a model of its own (FedBN, Ditto, pFedMe, FedEM). Client k is served by the weights
 `personal(w, s_k)`, of the server's weights w and the client's state s_k. A client that has never taken part has no
-state, and is served by w. Means are over clients weighted by their numbers of examples, which is the mean over
-examples.
+state, and is served by w. Means are over clients weighted by their numbers of labels, which is the mean over labels; an
+example has one, unless it has one at each of its places.
 """
 
 import math
