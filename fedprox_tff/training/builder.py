@@ -5,6 +5,7 @@ Runs that differ only in values (mu, learning rates, seed, stragglers) share wha
 initial weights, are put into the state.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ class Data(NamedTuple):
   """What is made of a data set for one kind of model."""
 
   dataset: FederatedDataset
-  kind: Any  # of the model, and how much it is evaluated on
+  kind: Any  # of the model and its frozen weights, and how much it is evaluated on
   train_data: ArrayClientData
   train_examples: Examples
   evaluate_train: Callable[[Weights], Evaluation]
@@ -81,7 +82,7 @@ class Builder:
     model = fitted_model(config, dataset)
     algorithm = config.algorithm.build()
     process = self._process(config, algorithm, model, dataset)
-    kind = (config.model, algorithm.needs.components, config.evaluation_examples)
+    kind = (config.model, algorithm.needs.components, config.evaluation_examples, _digest(model.frozen))
     if self._data is None or self._data.dataset is not dataset or self._data.kind != kind:
       self._data = _data(dataset, model, kind, config.evaluation_examples)
       self._personal.clear()
@@ -99,7 +100,8 @@ class Builder:
   def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:
     values = algorithm.client.hparams.keys() | algorithm.server.hparams.keys()
     key = (
-      *(_structure(config.algorithm, values), config.model, dataset.task, model.input_type),
+      *(_structure(config.algorithm, values), config.model, dataset.task, model.input_shape, model.input_type),
+      tuple(w.shape for w in (*model.initial_weights, *model.frozen)),  # which a data set's vectors of words decide
       *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
       *(config.clip_norm, config.l2),
     )
@@ -139,6 +141,15 @@ def _structure(algorithm: Choice, hparams: Collection[str]) -> tuple[Any, ...]:
   structural = [(key, value) for key, value in algorithm.values if key not in values]
   nested = [(key, _structure(v, hparams) if isinstance(v, Choice) else v) for key, v in structural]
   return (algorithm.name, *nested)
+
+
+def _digest(arrays: Weights) -> str:
+  """Returns what tells arrays apart: evaluations hold the weights that do not learn, which may be a seed's own."""
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array))
+  return digest.hexdigest()
 
 
 def _optimizer(chosen: Choice | None, learning_rate: float | None) -> tff.learning.optimizers.Optimizer | None:
