@@ -51,7 +51,7 @@ class Settings:
     int, ROUNDS, 'B, the number of examples in a local step; all: one step an epoch, over all that the client has',
     10, low=1, words=(ALL,))
   clip_norm: float | None = _setting(
-    float, ROUNDS, "the norm that the gradient of each batch is cut down to; a run that does not say cuts none", low=0)
+    float, ROUNDS, "the norm that the gradient of each batch is cut down to; without it, none is", low=1e-6)
   l2: float = _setting(
     float, ROUNDS, 'what times w is added to the gradient of each batch at w, behind the cut: weight decay', 0.0, low=0)
   stragglers: float = _setting(

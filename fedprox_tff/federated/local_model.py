@@ -45,6 +45,7 @@ class LocalModel(NamedTuple):
     examples_spec: `tf.TensorSpec`s of a batch, with the examples along the first axis.
     normalisation: For each trainable weight whether a normalisation layer owns it; False throughout for TFF's models,
       which do not tell.
+    statistics: The places in the trainable weights of running statistics.
     build_gradient: Returns the `BatchGradient` for many examples; called once in the graph that will use it, where
       TFF's variable models create their variables.
     build_step: Returns the `BatchPass` for the few examples of a local step; called as `build_gradient`.
@@ -67,6 +68,7 @@ class LocalModel(NamedTuple):
   jit_compile: bool
   draws: bool = False
   task_layers: tuple[bool, ...] = ()
+  statistics: frozenset[int] = frozenset()
   chunk: int = 1024
 
 
@@ -152,7 +154,7 @@ def _from_model(model: Model) -> LocalModel:
   def num_labels(batch, count):
     if batch['y'].shape.rank == 1:
       return tf.cast(count, tf.float32)
-    return tf.reduce_sum(tf.cast(batch['y'][:count] >= 0, tf.float32))
+    return tf.maximum(tf.reduce_sum(tf.cast(batch['y'][:count] >= 0, tf.float32)), 1e-9)  # 0 / 0 is nobody's share
 
   return LocalModel(
     tff.learning.models.ModelWeights(model.initial_weights, model.frozen),
@@ -165,6 +167,7 @@ def _from_model(model: Model) -> LocalModel:
     jit_compile=model.jit_compile,
     draws=model.draws,
     task_layers=model.task_layers or (False,) * len(model.initial_weights),
+    statistics=model.statistics,
     chunk=model.chunk,
   )
 

@@ -11,7 +11,7 @@ A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at 
 
 import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,7 +134,7 @@ def _over_all_examples(
 
     start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights))
     gradient = tf.while_loop(lambda start, _: start < num_examples, add, start, parallel_iterations=1)[1]
-    return tree.add(gradient, tree.scale(rule.l2, weights)) if rule.l2 else gradient
+    return _decayed(gradient, weights, rule, model.statistics)
 
   return gradient_of
 
@@ -197,7 +197,7 @@ def _build_block(
       def pass_at(at):
         return step_pass(at, frozen['non_trainable'], batch, count, example_weights=example_weights, key=key)
 
-      passes = _BatchPasses(pass_at, rule)
+      passes = _BatchPasses(pass_at, rule, model.statistics)
       local = Local(
         weights,
         anchor,
@@ -224,15 +224,15 @@ def _build_block(
 class _BatchPasses:
   """Passes of the model over the batch of one step, each set of weights once: `algorithms.base.Batch`."""
 
-  def __init__(self, pass_at, rule):
-    self._pass_at, self._rule = pass_at, rule
+  def __init__(self, pass_at, rule, statistics):
+    self._pass_at, self._rule, self._statistics = pass_at, rule, statistics
     self._passes: list[tuple[Weights, Any]] = []
 
   def _at(self, weights: Weights):
     for known, result in self._passes:
       if all(a is b for a, b in zip(known, weights, strict=True)):
         return result
-    self._passes.append((weights, _ruled(self._pass_at(weights), weights, self._rule)))
+    self._passes.append((weights, _ruled(self._pass_at(weights), weights, self._rule, self._statistics)))
     return self._passes[-1][1]
 
   def gradient(self, at: Weights) -> Weights:
@@ -245,15 +245,20 @@ class _BatchPasses:
     return tuple(statistics.get(i, w) for i, w in enumerate(after))
 
 
-def _ruled(result: Pass, weights: Weights, rule: GradientRule) -> Pass:
-  """Returns the pass of a batch at some weights with its gradient cut and decayed; running statistics do not decay."""
+def _decayed(gradient: Weights, weights: Weights, rule: GradientRule, statistics: Collection[int]) -> Weights:
+  """Returns the gradient at some weights with what makes them decay; running statistics do not."""
+  if not rule.l2:
+    return gradient
+  pairs = enumerate(zip(gradient, weights, strict=True))
+  return tuple(g if i in statistics else g + rule.l2 * w for i, (g, w) in pairs)
+
+
+def _ruled(result: Pass, weights: Weights, rule: GradientRule, statistics: Collection[int]) -> Pass:
+  """Returns the pass of a batch at some weights with its gradient cut and decayed."""
   gradient = result.gradient
   if rule.clip_norm is not None:
     gradient = tuple(tf.clip_by_global_norm(gradient, rule.clip_norm)[0])
-  if rule.l2:
-    pairs = zip(gradient, weights, strict=True)
-    gradient = tuple(g if i in result.statistics else g + rule.l2 * w for i, (g, w) in enumerate(pairs))
-  return result._replace(gradient=gradient)
+  return result._replace(gradient=_decayed(gradient, weights, rule, statistics))
 
 
 def _gather(array: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

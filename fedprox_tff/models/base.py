@@ -26,6 +26,7 @@ class Model(NamedTuple):
       own convolutions are far faster than XLA's there.
     normalisation: For each weight whether a normalisation layer owns it: scale gamma, shift beta and the running
       statistics, which are weights like all others, of gradient zero. Empty: the model has no such layer.
+    statistics: The places in the weights of the running statistics.
     train_logits: `(weights, x, mask, key)` to the logits that a local step sees, where normalisation is by the batch's
       own statistics and units drop out, and to the new values of the running statistics by their place in the weights.
       `mask`, float [batch], is 1 for examples and 0 for padding. `key`, int32 [2], is the step's own: all that it draws
@@ -47,6 +48,7 @@ class Model(NamedTuple):
   input_shape: tuple[int, ...]
   jit_compile: bool
   normalisation: tuple[bool, ...] = ()
+  statistics: frozenset[int] = frozenset()
   train_logits: Callable[[Weights, Any, Any, Any], tuple[Any, Mapping[int, Any]]] | None = None
   component_logits: Callable[[Weights, Any], Any] | None = None
   draws: bool = False

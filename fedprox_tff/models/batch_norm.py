@@ -65,6 +65,10 @@ def with_batch_norm(
   layers = [part.initial_weights if isinstance(part, BatchNorm) else (part,) for part in parts]
   normalisation = [isinstance(part, BatchNorm) for part, layer in zip(parts, layers, strict=True) for _ in layer]
 
+  starts = np.cumsum([0, *map(len, layers)]).tolist()
+  firsts = [start for start, part in zip(starts, parts, strict=False) if isinstance(part, BatchNorm)]
+  statistics_at = [place for first in firsts for place in (first + 2, first + 3)]
+
   def bind(weights, normalise):
     """Returns what `forward` needs; `normalise` gets the place of a layer's first weight, the input and its owners."""
     bound, place = [], 0
@@ -95,6 +99,7 @@ def with_batch_norm(
     input_shape,
     jit_compile,
     normalisation=tuple(normalisation),
+    statistics=frozenset(statistics_at),
     train_logits=train_logits,
     draws=draws,
   )
