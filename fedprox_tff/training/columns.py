@@ -87,20 +87,20 @@ PERSONAL_ACCURACY = Column(
   'personal/accuracy',
   "accuracy of the clients' own models (fedbn, ditto, pfedme, fedem) on their own test examples, weighted by their "
   'numbers of examples; a client that has never taken part uses the global model',
-  label="Test accuracy of\nclients' own models (%)",
+  label='Test accuracy of\nown models (%)',
   percent=True,
 )
 PERSONAL_ACCURACY_P10 = Column(
   'personal/accuracy_p10',
   "the 10th percentile over clients of the accuracy of clients' own models; each client counts once",
-  label="Test accuracy of clients' own\nmodels, 10th percentile (%)",
+  label='Accuracy of own models,\n10th percentile (%)',
   percent=True,
 )
 PERSONAL_LOSS = Column(
   'personal/loss',
   "cross-entropy of the clients' own models on their own test examples",
   'nats',
-  "Test loss of clients'\nown models",
+  'Test loss of\nown models',
 )
 
 # In figures, the global model stands in for the own ones of a method whose clients have none: it is what serves them.
