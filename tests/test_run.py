@@ -201,7 +201,7 @@ def test_nothing_but_the_runs_own_words_is_said(tmp_path, flags):
   environment = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
   done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
   assert (done.returncode, done.stderr) == (0, '')
-  starts = ('digits: ', 'this federation ', 'round ', 'test accuracy: ', 'in ', 'to plot it: ')
+  starts = ('digits: ', 'this federation ', 'its classes ', 'round ', 'test accuracy: ', 'in ', 'to plot it: ')
   assert [line for line in done.stdout.splitlines() if not line.startswith(starts)] == []
 
 
