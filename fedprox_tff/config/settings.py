@@ -20,7 +20,6 @@ WEIGHTING = ('examples', 'uniform')
 STRAGGLER_POLICIES = ('partial', 'drop')
 CLIENT_STATES = ('memory', 'disk')
 CLIENTS_PER_ROUND = 10  # the paper's
-EPOCHS = 20  # the paper's
 
 
 def _setting(kind: type, group: str, text: str, default: Any = None, **limits: Any) -> Any:
@@ -44,7 +43,7 @@ class Settings:
     'uniform', choices=SAMPLING)
   weighting: Literal['examples', 'uniform'] = _setting(
     str, ROUNDS, 'how clients are weighted when averaging', choices=WEIGHTING)
-  epochs: int | None = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', EPOCHS, low=1)
+  epochs: int | None = _setting(int, ROUNDS, 'E, the local epochs of a client that is on time', 20, low=1)
   local_steps: int | None = _setting(
     int, ROUNDS, 'local steps of a client that is on time, in the place of epochs', low=1)
   batch_size: int | Literal['all'] = _setting(

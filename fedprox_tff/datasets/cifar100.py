@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CIFAR-100: 60,000 colour images of 32 x 32 in 100 classes, Krizhevsky (2009). The FedProx paper has no such data set.
-
-The 50,000 training images are split over clients; the official 10,000 test images are dealt to them as
-`official_test` says, so that the test accuracy is that on the official test set.
-"""
+"""CIFAR-100: `cifar` says what it is made into. It has 100 classes."""
 
 from typing import Annotated
 
-from fedprox_tff.datasets import base, cifar_files, image_inputs, official_test
-from fedprox_tff.datasets.partitions import Partition
+from fedprox_tff.datasets import base, cifar, cifar_files, image_inputs
 
 # Of each channel over the official training images, on a scale from 0 to 1, as is published in many places.
-MEAN = (0.50707516, 0.48654887, 0.44091784)
-DEVIATION = (0.26733429, 0.25643846, 0.27615047)
+MOMENTS = image_inputs.Moments(
+  mean=(0.50707516, 0.48654887, 0.44091784), deviation=(0.26733429, 0.25643846, 0.27615047)
+)
 
 
 def cifar100(
@@ -30,21 +26,12 @@ def cifar100(
     num_clients: Number of clients in the federation.
     augmentation: How images differ from step to step.
   """
-  release = cifar_files.CIFAR100
-
-  def load(partition: Partition) -> base.FederatedDataset:
-    train, test, source = cifar_files.read(release, data_dir)
-    return official_test.federate(
-      'cifar100',
-      train,
-      test,
-      num_classes=release.num_classes,
-      inputs=image_inputs.colour_inputs(augmentation, train.x.shape[1:], mean=MEAN, deviation=DEVIATION),
-      source=source,
-      data_seed=data_seed,
-      partition=partition,
-      num_clients=num_clients,
-    )
-
-  title = f'{release.title}{image_inputs.TITLES[augmentation]}'
-  return base.DataSet('cifar100', title, 0.03, load, partition='dirichlet', num_clients=num_clients, model='cnn')
+  return cifar.data_set(
+    'cifar100',
+    cifar_files.CIFAR100,
+    MOMENTS,
+    data_dir=data_dir,
+    data_seed=data_seed,
+    num_clients=num_clients,
+    augmentation=augmentation,
+  )

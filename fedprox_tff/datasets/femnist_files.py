@@ -10,18 +10,15 @@ No checksum of TFF's file is published, and we could not get it: this reader has
 layout, and nothing was trained on the real one.
 """
 
-import contextlib
 import os
-import pathlib
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fedprox_tff.core.errors import DataError, line_of
-from fedprox_tff.datasets import base, sources
+from fedprox_tff.core.errors import DataError
+from fedprox_tff.datasets import base, sources, tff_files
 from fedprox_tff.datasets.leaf import leaf
 from fedprox_tff.machine.resources import GIB, free_memory
 
@@ -29,7 +26,7 @@ SQLITE = 'emnist_all.sqlite'
 NUM_CLASSES = 62
 SHAPE = (28, 28, 1)
 _SPLITS = ('all_train', 'all_test')  # in TFF's file
-_SUBFOLDERS = ('femnist', 'tff_cache', 'emnist')
+_SUBFOLDERS = ('femnist', tff_files.SUBFOLDER, 'emnist')
 _BLOCK = 1024  # rows that are read at once
 _EXAMPLE_BYTES = 4 * (28 * 28 + 1)
 
@@ -88,15 +85,13 @@ def find(data_dir: str | None) -> str | None:
 
 def _download() -> str:
   """Has TFF download its file; the file appears in the cache once it is whole."""
-  folder = os.path.join(sources.cache_dir(), _SUBFOLDERS[0])
-  with sources.fetching('FEMNIST'):
+
+  def load_data(folder: str) -> None:
     import tensorflow_federated as tff  # imported here: it takes seconds, and only a machine's first run downloads
 
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-      tff.simulation.datasets.emnist.load_data(only_digits=False, cache_dir=unfinished)
-      os.replace(os.path.join(unfinished, SQLITE), os.path.join(folder, SQLITE))
-  return os.path.join(folder, SQLITE)
+    tff.simulation.datasets.emnist.load_data(only_digits=False, cache_dir=folder)
+
+  return tff_files.fetch('FEMNIST', SQLITE, load_data)
 
 
 def _read_leaf(folder: str, labels: range, choose: Choose) -> Writers:
@@ -115,19 +110,16 @@ def _read_leaf(folder: str, labels: range, choose: Choose) -> Writers:
 
 
 def _read_sqlite(path: str, labels: range, choose: Choose) -> Writers:
-  try:
-    with contextlib.closing(sqlite3.connect(f'{pathlib.Path(path).absolute().as_uri()}?mode=ro', uri=True)) as file:
-      trained, tested = (_counts(file, split) for split in _SPLITS)
-      untrained = sorted(tested.keys() - trained.keys())
-      if not trained or untrained:
-        what = f'the writer {untrained[0]!r} has' if untrained else 'its writers have'
-        raise DataError(f'{path}: {what} nothing to train on.')
-      ids = tuple(choose(sorted(trained)))
-      if len(labels) == NUM_CLASSES:
-        _require_memory(path, sum(counts.get(name, 0) for counts in (trained, tested) for name in ids))
-      train, test = (_gather(ids, _rows(file, split, path), labels, path) for split in _SPLITS)
-  except sqlite3.Error as error:
-    raise DataError(f"{path} cannot be read as TensorFlow Federated's file: {line_of(error)}.") from error
+  with tff_files.connected(path) as file:
+    trained, tested = (_counts(file, split) for split in _SPLITS)
+    untrained = sorted(tested.keys() - trained.keys())
+    if not trained or untrained:
+      what = f'the writer {untrained[0]!r} has' if untrained else 'its writers have'
+      raise DataError(f'{path}: {what} nothing to train on.')
+    ids = tuple(choose(sorted(trained)))
+    if len(labels) == NUM_CLASSES:
+      _require_memory(path, sum(counts.get(name, 0) for counts in (trained, tested) for name in ids))
+    train, test = (_gather(ids, _rows(file, split, path), labels, path) for split in _SPLITS)
   return Writers(ids, train, test, path)
 
 

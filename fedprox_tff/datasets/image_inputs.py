@@ -14,9 +14,10 @@ original. A place outside is black. What an image is drawn depends on the step's
 This module's functions import TensorFlow when they are called, within a graph.
 """
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,14 @@ DEGREES = 15.0  # by which FederatedX turns an image at most, either way
 TITLES = {'none': '', 'crop_flip': ', crops and flips', 'federatedx': ', augmented as FederatedX'}
 
 
+class Moments(NamedTuple):
+  """What the pixels of a data set are standardised by, on a scale from 0 to 1."""
+
+  mean: Sequence[float]  # of each channel over the training images
+  deviation: Sequence[float]  # the standard deviation of each channel
+
+
+@functools.cache  # two splits of one data set are one task, and share what is compiled
 def colour_inputs(
   augmentation: Augmentation, shape: tuple[int, int, int], *, mean: Sequence[float], deviation: Sequence[float]
 ) -> Inputs:

@@ -48,7 +48,7 @@ def clients(path: str, split: str) -> list[str]:
   Raises:
     DataError: If the file cannot be read.
   """
-  with _connected(path) as file:
+  with connected(path) as file:
     rows = file.execute('SELECT DISTINCT client_id FROM client_metadata WHERE split_name = ?', (split,))
     return sorted(client for (client,) in rows)
 
@@ -61,7 +61,7 @@ def examples(path: str, split: str) -> dict[str, list[bytes]]:
   """
   query = 'SELECT client_id, serialized_example_proto FROM examples WHERE split_name = ? ORDER BY rowid'
   found: dict[str, list[bytes]] = {}
-  with _connected(path) as file:
+  with connected(path) as file:
     for client, row in file.execute(query, (split,)):
       found.setdefault(client, []).append(row)
   return found
@@ -74,7 +74,7 @@ def examples_of(path: str, split: str, client: str, most: int) -> list[bytes]:
     DataError: If the file cannot be read.
   """
   query = 'SELECT serialized_example_proto FROM examples WHERE split_name = ? AND client_id = ? ORDER BY rowid LIMIT ?'
-  with _connected(path) as file:
+  with connected(path) as file:
     return [row for (row,) in file.execute(query, (split, client, most))]
 
 
@@ -101,7 +101,12 @@ def texts(path: str, serialized: Sequence[bytes], feature: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _connected(path: str) -> Iterator[sqlite3.Connection]:
+def connected(path: str) -> Iterator[sqlite3.Connection]:
+  """Yields a file, opened for reading.
+
+  Raises:
+    DataError: If it cannot be read, also in the block.
+  """
   try:
     with contextlib.closing(sqlite3.connect(f'{pathlib.Path(path).resolve().as_uri()}?mode=ro', uri=True)) as file:
       yield file

@@ -11,18 +11,8 @@ import pytest
 from cifar_made import batch, write
 
 from fedprox_tff.core.errors import DataError, UserError
-from fedprox_tff.datasets import cifar_files, sources
+from fedprox_tff.datasets import cifar_files
 from fedprox_tff.datasets.cifar_files import CIFAR10, CIFAR100
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-  """The folders that are looked in: that of the flag, that of the variable, the cache."""
-  flag, variable, cache = tmp_path / 'flag', tmp_path / 'variable', tmp_path / 'cache' / 'fedprox_tff'
-  flag.mkdir()
-  monkeypatch.setenv(sources.VARIABLE, str(variable))
-  monkeypatch.setenv('XDG_CACHE_HOME', str(cache.parent))
-  return flag, variable, cache
 
 
 def as_images(content):

@@ -13,20 +13,9 @@ import tensorflow as tf
 from femnist_made import example, write_leaf, write_sqlite, writers
 
 from fedprox_tff.core.errors import DataError, UserError
-from fedprox_tff.datasets import femnist_files, sources
+from fedprox_tff.datasets import femnist_files
 
 TRAIN, TEST = writers(5, (4, 2))
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-  """The folders that are looked in: that of the flag, that of the variable, the cache."""
-  flag, variable, cache = tmp_path / 'flag', tmp_path / 'variable', tmp_path / 'cache' / 'fedprox_tff'
-  for folder in (flag, variable, cache):
-    folder.mkdir(parents=True)
-  monkeypatch.setenv(sources.VARIABLE, str(variable))
-  monkeypatch.setenv('XDG_CACHE_HOME', str(cache.parent))
-  return flag, variable, cache
 
 
 @pytest.fixture
@@ -145,7 +134,7 @@ def test_what_is_no_database_is_refused_by_name(places, sqlite_file):
   whole = sqlite_file.read_bytes()
   for damaged in (b'', b'hello' * 100, whole[: len(whole) // 2]):
     sqlite_file.write_bytes(damaged)
-    refused(places, "flag/emnist_all.sqlite cannot be read as TensorFlow Federated's file")
+    refused(places, "flag/emnist_all.sqlite cannot be read as one of TFF's SQLite files")
 
 
 def test_another_federation_of_leaf_is_refused(places):
@@ -186,7 +175,7 @@ class TestDownload:
     for _ in range(2):
       assert_is_made(femnist_files.read(None))
     assert calls == [False]
-    assert os.listdir(places[2] / 'femnist') == [femnist_files.SQLITE]
+    assert os.listdir(places[2] / 'tff_cache') == [femnist_files.SQLITE]
 
   def test_that_breaks_off_leaves_nothing_behind(self, places, tff):
     def load_data(only_digits, cache_dir):
@@ -195,4 +184,4 @@ class TestDownload:
 
     tff(load_data)
     refused(places, r'FEMNIST is not on this machine and could not be downloaded \(the network is gone\)')
-    assert os.listdir(places[2] / 'femnist') == []
+    assert os.listdir(places[2] / 'tff_cache') == []

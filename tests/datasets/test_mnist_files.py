@@ -27,15 +27,7 @@ SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT
 ARRAYS = {'x_train': X_TRAIN, 'y_train': Y_TRAIN, 'x_test': X_TEST, 'y_test': Y_TEST}
 
 
-@pytest.fixture(autouse=True)
-def places(monkeypatch, tmp_path):
-  """The folders of the flag, of the variable and of the cache, all empty."""
-  flag, variable, cache = (tmp_path / name for name in ('flag', 'variable', 'xdg/fedprox_tff'))
-  for folder in (flag, variable, cache):
-    folder.mkdir(parents=True)
-  monkeypatch.setenv('FEDPROX_DATA_DIR', str(variable))
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-  return flag, variable, cache
+pytestmark = pytest.mark.usefixtures('places')
 
 
 @pytest.fixture

@@ -27,15 +27,7 @@ def word(user, number):
 ROWS = [(user, 4 if i % 3 == 0 else 0, word(user, i)) for i in range(10) for user, n in COUNTS.items() if i < n]
 
 
-@pytest.fixture(autouse=True)
-def places(monkeypatch, tmp_path):
-  """The folders of the flag, of the variable and of the cache, all empty."""
-  flag, variable, cache = (tmp_path / name for name in ('flag', 'variable', 'xdg/fedprox_tff'))
-  for folder in (flag, variable, cache):
-    folder.mkdir(parents=True)
-  monkeypatch.setenv('FEDPROX_DATA_DIR', str(variable))
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-  return flag, variable, cache
+pytestmark = pytest.mark.usefixtures('places')
 
 
 def table(rows=ROWS):

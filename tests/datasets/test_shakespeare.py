@@ -25,15 +25,7 @@ LINES = {'ann': text_of(579, 1), 'bob': text_of(180, 2), 'cid': text_of(80, 3), 
 # With the last line's break: 500 windows, 101, 1 and none.
 
 
-@pytest.fixture(autouse=True)
-def places(monkeypatch, tmp_path):
-  """The folders of the flag, of the variable and of the cache, all empty."""
-  flag, variable, cache = (tmp_path / name for name in ('flag', 'variable', 'xdg/fedprox_tff'))
-  for folder in (flag, variable, cache):
-    folder.mkdir(parents=True)
-  monkeypatch.setenv('FEDPROX_DATA_DIR', str(variable))
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-  return flag, variable, cache
+pytestmark = pytest.mark.usefixtures('places')
 
 
 def write_roles(folder, roles=None, name='roles_a.jsonl'):

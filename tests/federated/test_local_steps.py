@@ -94,6 +94,21 @@ def test_gamma_is_of_the_objective_with_its_penalty():
   )
 
 
+def test_running_statistics_do_not_decay():
+  """Of the two weights the second is said to be one; its gradient, which a real one has not, is that of the batch."""
+  model = line([4, -3])._replace(statistics=frozenset({1}))
+  with runtimes.use('in_process'):
+    weights, _ = after_one_step(fedavg(), model, GradientRule(None, 0.1))
+    assert weights == pytest.approx((4 - 0.5 * (1.5 + 0.4), -3 - 0.5 * 2.0), rel=1e-6)
+    built = build_process(fedavg(), model, client_optimizer=sgd(0.5), rule=GradientRule(None, 0.1), measure_gamma=True)
+    federation = Federation(built)
+    federation.play([payload([[3, 4]], [0])], weigh=lambda f: None)
+  p = 1 / (1 + np.exp(-np.dot(weights, [3, 4])))
+  before, after = np.array([1.5 + 0.4, 2.0]), p * np.array([3, 4]) + np.array([0.1 * weights[0], 0.0])
+  gamma = np.linalg.norm(after) / np.linalg.norm(before)
+  assert float(federation.metrics['client_work']['gamma']) == pytest.approx(gamma, rel=1e-5)
+
+
 def test_what_is_frozen_counts_and_stays():
   """The frozen bias of log 3 makes p = 3/4 at w = (0, 0): the gradient is 3/4 x."""
   model = line([0, 0], frozen=(np.float32(np.log(3)),))
