@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
+
 import numpy as np
 import pytest
 
+from fedprox_tff.core.task import Inputs
 from fedprox_tff.datasets import base
 
 
@@ -44,3 +47,33 @@ def test_nine_tenths_rounded_down_are_for_training():
 
 def test_clients_are_named_as_by_the_authors():
   assert base.client_ids(11)[::10] == ('f_00000', 'f_00010')
+
+
+def fingerprint(x, **values):
+  split = base.split_from_clients([base.Examples(np.asarray(x), np.zeros(len(x), np.int32))])
+  return base.FederatedDataset('made', ('a',), split, split, 1, 'made', **values).fingerprint
+
+
+def test_a_fingerprint_is_of_all_that_a_network_reads():
+  """Examples with the same bytes are others if they are of another type or shape; so are other vectors of words."""
+  words = [np.float32([[0, 0], [1, number]]) for number in (2, 3)]
+  of_words = [fingerprint(np.uint8([[1, 0]]), inputs=Inputs('tokens', 2, vectors=vectors)) for vectors in words]
+  x = np.uint8([[1, 0], [1, 0]])
+  others = [
+    fingerprint(x),
+    fingerprint(x.view(np.int16)),
+    fingerprint(x.reshape(2, 2, 1)),
+    fingerprint(x.view(np.int8)),
+  ]
+  assert len({*of_words, *others}) == 6
+  assert fingerprint(x.copy()) == others[0]
+
+
+def test_fingerprints_of_runs_before_other_types_were_there_stay():
+  """Those of floats have no word on their type: runs that began before go on."""
+  x = np.float32([[1, 2], [3, 4]])
+  digest = hashlib.blake2b(digest_size=16)
+  for _ in range(2):  # for training and for testing
+    for array in (np.int64([0, 2]), np.zeros(2, np.int32), x):
+      digest.update(array.data)
+  assert fingerprint(x) == digest.hexdigest()

@@ -92,6 +92,21 @@ def test_the_mean_of_two_clients_by_hand():
     assert own == (2, gamma)
 
 
+@pytest.mark.parametrize(('layers', 'kept'), [('normalisation', [20]), ('task', [10, 20]), ('all', [10, 20, 30])])
+def test_what_stays_on_clients(layers, kept):
+  """Of three weights the first is the task's own, and the second a normalisation layer's."""
+  client = fedbn(personal_layers=layers).client
+  marks = {'normalisation': (False, True, False), 'task_layers': (True, False, False)}
+  anchor, end = (tuple(map(np.float32, numbers)) for numbers in ((1, 2, 3), (10, 20, 30)))
+  report = client.finish(Local(end, anchor, **marks), Asked(), {})
+  assert list(report.state) == kept
+  assert list(report.update) == [0 if e in kept else a - e for a, e in zip((1, 2, 3), (10, 20, 30), strict=True)]
+  local = Local(anchor, anchor, state=report.state, **marks)
+  served = [e if e in kept else a for a, e in zip((1, 2, 3), (10, 20, 30), strict=True)]
+  assert list(client.personal(local)) == served
+  assert list(client.start(local, Asked(), {}).weights) == served
+
+
 def test_of_one_client_it_is_local_sgd():
   federation, weights = Federation(process(fedbn)), (W, GAMMA)
   for _ in range(3):

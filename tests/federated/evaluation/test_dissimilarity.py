@@ -64,6 +64,9 @@ def test_on_digits_against_automatic_differentiation():
   b = math.sqrt(np.average((gradients**2).sum(axis=1), weights=sizes) / (mean**2).sum())
   measure = build_dissimilarity(local_model(model), dataset.train.examples._asdict(), dataset.train.offsets)
   assert measure(weights) == pytest.approx((variance, b), rel=1e-5)
+  in_chunks = local_model(model._replace(chunk=3))  # of fewer examples than a client has
+  measure = build_dissimilarity(in_chunks, dataset.train.examples._asdict(), dataset.train.offsets)
+  assert measure(weights) == pytest.approx((variance, b), rel=1e-5)
   assert build_evaluation(model, dataset.train.examples)(weights).loss > 1  # not at an optimum
 
 
