@@ -25,3 +25,4 @@ compile() {
 compile --override requirements-override.txt -o requirements.txt requirements.in "$@"
 compile -o requirements-dev.txt requirements-dev.in "$@"
 compile -o requirements-gpu.txt requirements-gpu.in "$@"
+compile -o requirements-ray.txt requirements-ray.in "$@"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Lower rooms first. A module may import from rooms of a lower rank, and from its own room.
 RANKS: Sequence[Sequence[str]] = (
-  ('fedprox_tff.__init__', 'fedprox_tff.core', 'fedprox_tff.machine'),
+  ('fedprox_tff.__init__', 'fedprox_tff.cluster', 'fedprox_tff.core', 'fedprox_tff.machine'),
   ('fedprox_tff.algorithms', 'fedprox_tff.datasets', 'fedprox_tff.models'),
   ('fedprox_tff.config',),
   ('fedprox_tff.federated',),

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from fedprox_tff.algorithms.base import Algorithm, shared_names
+from fedprox_tff.config.settings import OF_RAY
 from fedprox_tff.core.errors import UserError
 
 _NAME_BYTES = 255  # of a file's name, on every file system that matters
@@ -37,6 +38,7 @@ def check(config: Any) -> None:
     raise UserError(message) from None
   if config.device == 'gpu' and config.runtime == 'worker':
     raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
+  _check_cluster(config)
   _check_optimizer(config, algorithm)
   if config.client_states is not None and algorithm.client.init is None:
     raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
@@ -61,6 +63,15 @@ def check_name(name: str | None) -> None:
     raise UserError(f'--name={name}: the name of one folder is needed; --results_dir says where it lies.')
   if len(os.fsencode(name)) > _NAME_BYTES:
     raise UserError(f'--name={name}: a name of at most {_NAME_BYTES} bytes is needed.')
+
+
+def _check_cluster(config: Any) -> None:
+  if config.runtime != 'ray':
+    for key in OF_RAY:
+      if getattr(config, key) is not None:
+        raise UserError(f'--{key}={getattr(config, key)}: only --runtime=ray has workers.')
+  elif config.device != 'gpu' and config.gpus_per_worker is not None:
+    raise UserError(f'--gpus_per_worker={config.gpus_per_worker}: only --device=gpu uses GPUs.')
 
 
 def _check_optimizer(config: Any, algorithm: Algorithm) -> None:

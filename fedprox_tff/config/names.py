@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from fedprox_tff.config.settings import of_results
 from fedprox_tff.config.signatures import parameters
 
 
@@ -16,7 +17,7 @@ def default_name(config: Any, silent: Collection[str], read: Callable[[Mapping[s
     silent: Flags that do not change results.
     read: Flags to the `Config` that has them and the defaults of all others.
   """
-  flat, source = config.flat(), config.dataset.build()
+  flat, source = of_results(config.flat()), config.dataset.build()
   plain = read(_given(flat, 'dataset', 'algorithm', 'data_dir')).flat()
   # Other defaults follow from these, and are not named beside them: a model and a backbone have their own, and the
   # number of clients is the size of a cohort that needs them all.

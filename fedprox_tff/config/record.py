@@ -13,13 +13,13 @@ from typing import Any
 from fedprox_tff.config import checks, choice, flags, names, optimizers, unused
 from fedprox_tff.config.choice import Choice, choose
 from fedprox_tff.config.flags import KINDS
-from fedprox_tff.config.settings import CLIENT_STATES, CLIENTS_PER_ROUND, SETTINGS, Settings
+from fedprox_tff.config.settings import CLIENT_STATES, CLIENTS_PER_ROUND, OF_RAY, SETTINGS, Settings, of_results
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.federation_names import read_federation
 
 # What does not change a run's results, and so neither its name nor what may continue it.
 PLACES = frozenset(
-  {'data_dir', 'npz_file', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name', 'client_states'}
+  {'data_dir', 'npz_file', 'fallback_dataset', 'rounds_per_checkpoint', 'results_dir', 'name', 'client_states', *OF_RAY}
 )
 
 # The values in the order of config.json.
@@ -140,7 +140,7 @@ class Config(Settings):
     Raises:
       ValueError: If `other` holds no config.
     """
-    mine, theirs = self.flat(), Config.from_record(other).flat()
+    mine, theirs = of_results(self.flat()), of_results(Config.from_record(other).flat())
     silent = PLACES | {'rounds'}
     return [key for key in {**mine, **theirs} if key not in silent and mine.get(key) != theirs.get(key)]
 
@@ -167,6 +167,8 @@ class Config(Settings):
       'straggler_policy': algorithm.policy.stragglers,
       'client_states': None if algorithm.client.init is None else CLIENT_STATES[0],
     }
+    if given.get('runtime') == 'ray':
+      defaults |= OF_RAY
     settings = {key: _value(key, given, defaults.get(key, p.default)) for key, p in SETTINGS.items()}
     if settings['local_steps'] is not None:
       settings['epochs'] = None

@@ -19,6 +19,10 @@ SAMPLING = ('uniform', 'proportional')
 WEIGHTING = ('examples', 'uniform')
 STRAGGLER_POLICIES = ('partial', 'drop')
 CLIENT_STATES = ('memory', 'disk')
+# Values that lead to the bits of another one: on a cluster, a run is the one that it is in one process.
+SAME_RESULTS = {'runtime': {'ray': 'in_process'}}
+# What a run has of a cluster, and has not without one.
+OF_RAY = {'ray_address': 'auto', 'workers': None, 'gpus_per_worker': None, 'wait_for_workers': 600.0}
 CLIENTS_PER_ROUND = 10  # the paper's
 
 
@@ -60,12 +64,22 @@ class Settings:
   seed: int = _setting(
     int, ROUNDS, 'seed of the initial weights, cohorts, stragglers, budgets, and all that local steps draw', 0, low=0)
 
-  runtime: Literal['in_process', 'worker'] = _setting(
-    str, MACHINE, "where TFF computations run: TensorFlow in this process, or TFF's C++ worker",
-    'in_process', choices=('in_process', 'worker'))
+  runtime: Literal['in_process', 'ray', 'worker'] = _setting(
+    str, MACHINE, "where TFF computations run: TensorFlow in this process, a Ray cluster, or TFF's C++ worker",
+    'in_process', choices=('in_process', 'ray', 'worker'))
   device: Literal['cpu', 'gpu'] = _setting(str, MACHINE, 'where clients compute', 'cpu', choices=('cpu', 'gpu'))
   client_states: Literal['memory', 'disk'] | None = _setting(
     str, MACHINE, "where clients' states are kept between rounds", choices=CLIENT_STATES)
+  ray_address: str | None = _setting(
+    str, MACHINE, 'with --runtime=ray: the cluster; auto: the one that this machine is a node of; local: one for this '
+    'command alone; or HOST:PORT')
+  workers: int | None = _setting(
+    int, MACHINE, 'with --runtime=ray: how many workers train clients, one core each; without it, as many as there is '
+    'room for and clients in a cohort', low=1)
+  gpus_per_worker: float | None = _setting(
+    float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has', low=0.01)
+  wait_for_workers: float | None = _setting(
+    float, MACHINE, 'with --runtime=ray: seconds to wait for a worker where there is none', low=0)
 
   rounds_per_evaluation: int = _setting(
     int, RESULTS, 'evaluate every so many rounds, and in the last one', 1, low=1)
@@ -84,3 +98,8 @@ SETTINGS: dict[str, Parameter] = {
   field.name: field.metadata['parameter']._replace(name=field.name) for field in dataclasses.fields(Settings)
 }
 GROUPS: dict[str, str] = {field.name: field.metadata['group'] for field in dataclasses.fields(Settings)}
+
+
+def of_results(flat: dict[str, Any]) -> dict[str, Any]:
+  """Returns values by flag, with those in the place of others that lead to the same results."""
+  return {key: SAME_RESULTS.get(key, {}).get(value, value) for key, value in flat.items()}

@@ -7,7 +7,6 @@ another run is not taken for one of this run.
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import shlex
 import subprocess
@@ -17,10 +16,10 @@ from typing import Any
 
 import fedprox_tff
 from fedprox_tff.config.record import Config
+from fedprox_tff.core import threads
 from fedprox_tff.core.errors import DamagedError, UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine import files
-from fedprox_tff.machine.resources import usable_cores
 
 NAME = 'config.json'
 _PACKAGES = ('tensorflow', 'tensorflow-federated', 'numpy', 'jax', 'jaxlib')
@@ -33,16 +32,10 @@ def new_record(config: Config, dataset: FederatedDataset) -> dict[str, Any]:
     'data': {'source': dataset.source, 'fingerprint': dataset.fingerprint},
     'versions': {'fedprox_tff': fedprox_tff.__version__, 'python': sys.version.split()[0]}
     | {package: importlib.metadata.version(package) for package in _PACKAGES},
-    'threads': threads(),
+    'threads': threads.in_use(),
     'revision': _revision(),
     'command': shlex.join(sys.orig_argv),
   }
-
-
-def threads() -> int:
-  """Returns how many threads TensorFlow takes for one operation: the last bits of a network depend on it."""
-  given = os.environ.get('TF_NUM_INTRAOP_THREADS', '')
-  return int(given) if given.isdecimal() and int(given) else usable_cores()
 
 
 def read(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedprox_tff.cluster.loaded import Loaded
 from fedprox_tff.config.choice import flags_of
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DataError
@@ -23,6 +24,16 @@ def load(config: Config) -> FederatedDataset:
     DataError: If it cannot be had.
   """
   return config.dataset.build().load(None if config.partition is None else config.partition.build())
+
+
+def load_for_clients(record: Mapping[str, Any]) -> Loaded:
+  """Returns the training examples of a run whose config has this record, loaded anew from this machine's files.
+
+  Raises:
+    DataError: If they cannot be had.
+  """
+  dataset = load(Config.from_record(record))
+  return Loaded(dataset.train.examples, dataset.fingerprint, dataset.source)
 
 
 def load_or_fall_back(given: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Config, FederatedDataset]:

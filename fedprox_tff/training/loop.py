@@ -9,7 +9,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DamagedError, RunFailedError
 from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
-from fedprox_tff.federated.runtimes.in_process import largest_group
+from fedprox_tff.federated.runtimes.context import largest_group
 from fedprox_tff.training import client_states, rows
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
@@ -67,7 +67,8 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
       writer.resume(state, round_num, kept)
     hparams = _hparams(experiment, state)
     if round_num < config.rounds:
-      _compile(config, experiment, rounds, data)
+      with runtime.rehearsal():
+        _compile(config, experiment, rounds, data)
     while round_num < config.rounds:
       if experiment.algorithm.schedule.adapt is not None:
         state = _adapt(experiment, state, writer.losses())

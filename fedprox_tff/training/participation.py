@@ -49,9 +49,9 @@ def draw_cohort(config: Config, experiment: Experiment, round_num: int) -> list[
 
 @contextlib.contextmanager
 def client_examples(experiment: Experiment, runtime: Runtime) -> Iterator[ClientExamples]:
-  """Puts the examples where clients find them: one array for all in this process, files for TFF's worker."""
+  """Puts the examples where clients find them: one array for all in a process, files for TFF's worker."""
   split = experiment.train_data.split
-  if runtime.name == 'in_process':
+  if runtime.name != 'worker':
     yield lambda client: (experiment.train_examples, range(*split.offsets[client : client + 2].tolist()))
   else:
     with Shards(split.examples, split.offsets) as shards:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedprox_tff.config.record import Config
+from fedprox_tff.core import threads
 from fedprox_tff.core.errors import DamagedError, LockedError, UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine import files, locks
@@ -152,7 +153,7 @@ def _record(path: pathlib.Path, config: Config, dataset: FederatedDataset, notes
     config_file.write(path, record)
     return record
   config_file.refuse_another_run(path, record, config, fingerprint)
-  then, now = record.get('threads'), config_file.threads()
+  then, now = record.get('threads'), threads.in_use()
   if then not in (None, now):
     notes.append(f'note: the run began with {then} threads and has {now} now; the last bits of a network may differ.')
   if damage:

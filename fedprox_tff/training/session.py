@@ -2,6 +2,7 @@
 """The one place that opens runs: runtime, data, parts and folder, one run after another in one process."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,8 +28,7 @@ class Run(NamedTuple):
     """Trains until `config.rounds`, from the newest checkpoint if there is one; see `loop.train`."""
     if self.experiment.algorithm.client.init is not None and not self.experiment.initial_client_state:
       progress.say(nothing_is_kept(self.config))
-    if self.runtime.note:
-      progress.say(self.runtime.note)
+    self.runtime.begin(progress.say)
     loop.train(self.config, self.experiment, self.runtime, self.folder, progress)
 
 
@@ -65,15 +65,17 @@ class Session:
     if dataset is None:
       dataset = self._load(config)
     experiment = self._builder.build(config, dataset)
+    load = functools.partial(data.load_for_clients, config.record())
+    runtime.share(experiment.train_examples, load, dataset.fingerprint)
     with run_folder.open_run(config, dataset) as folder:
       yield Run(config, experiment, runtime, folder)
 
   def _enter_runtime(self, config: Config) -> runtimes.Runtime:
-    place = (config.runtime, config.device)
+    place = (config.runtime, config.device, _cluster(config))
     if place != self._place:
       self._place = None
       self._stack.close()
-      self._runtime = self._stack.enter_context(runtimes.use(config.runtime, device=config.device))
+      self._runtime = self._stack.enter_context(runtimes.use(config.runtime, device=config.device, cluster=place[-1]))
       self._builder = Builder()
       self._place = place
     return self._runtime
@@ -84,3 +86,12 @@ class Session:
       self._dataset = data.load(config)
       self._data_key = data.key(config)
     return self._dataset
+
+
+def _cluster(config: Config) -> runtimes.Cluster | None:
+  """Returns what a run asks of a cluster; None if it uses none."""
+  if config.runtime != 'ray':
+    return None
+  return runtimes.Cluster(
+    config.ray_address, config.workers, config.clients_per_round, config.gpus_per_worker, config.wait_for_workers
+  )

@@ -12,8 +12,9 @@ from fedprox_tff.algorithms.base import Algorithm, ClientRule, Report, Server, S
 from fedprox_tff.core import tree
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.rounds import Rounds
-from fedprox_tff.federated.runtimes import Runtime, in_process
-from fedprox_tff.federated.runtimes.in_process import LARGEST_GROUP, InProcessContext
+from fedprox_tff.federated.runtimes import Runtime, context
+from fedprox_tff.federated.runtimes.context import LARGEST_GROUP
+from fedprox_tff.federated.runtimes.in_process import InProcessContext
 from tests import problems
 
 
@@ -77,10 +78,10 @@ def test_clients_that_keep_nothing_are_not_asked():
   assert problems.trained(state) != 0.0
 
 
-@pytest.mark.parametrize(('largest_result', 'group'), [(in_process._LARGEST_RESULT, LARGEST_GROUP), (4, 1)])
+@pytest.mark.parametrize(('largest_result', 'group'), [(context._LARGEST_RESULT, LARGEST_GROUP), (4, 1)])
 def test_states_are_kept_as_clients_have_worked(monkeypatch, largest_result, group):
   """With one thread at most three groups of clients are under way; clients with large results are groups of one."""
-  monkeypatch.setattr(in_process, '_LARGEST_RESULT', largest_result)  # bytes
+  monkeypatch.setattr(context, '_LARGEST_RESULT', largest_result)  # bytes
   process = problems.process(scaffold(), start=2.0, learning_rate=0.25, num_clients=48)
   in_hand, most = set(), []
 
@@ -92,8 +93,8 @@ def test_states_are_kept_as_clients_have_worked(monkeypatch, largest_result, gro
   def keep(place, _):
     in_hand.remove(place)
 
-  with contextlib.closing(InProcessContext(num_threads=1)) as context:
-    rounds = Rounds(process, Runtime('in_process', '/CPU:0', lambda: 0.0, context))
+  with contextlib.closing(InProcessContext(num_threads=1)) as one_thread:
+    rounds = Rounds(process, Runtime('in_process', '/CPU:0', lambda: 0.0, one_thread))
     rounds.next(process.initialize(), problems.payloads(problems.Q * 24, uniform=True), read, keep)
   assert (len(most), in_hand) == (48, set())
   assert group <= max(most) <= 3 * group

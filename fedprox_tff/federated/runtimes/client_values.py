@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.federated.runtimes.graphs import leaf_types
+from fedprox_tff.federated.runtimes.values import leaf_types
 
 _NAME = 'stays_on_its_client'
 

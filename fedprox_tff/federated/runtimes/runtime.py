@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two places where a TFF computation can run: this process, or TFF's C++ worker beside it."""
+"""The places where a TFF computation can run: this process, a cluster, or TFF's C++ worker beside this process."""
 
 import collections
 import contextlib
@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedprox_tff.cluster.loaded import Loaded
+from fedprox_tff.core import threads
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.federated.runtimes.context import MapReduceContext
 from fedprox_tff.federated.runtimes.in_process import InProcessContext
+from fedprox_tff.federated.runtimes.on_ray import Cluster, RayContext, on_ray
 from fedprox_tff.federated.runtimes.worker import run_worker
 
 _DEVICES = {'cpu': '/CPU:0', 'gpu': '/GPU:0'}
@@ -24,6 +28,27 @@ class Runtime(NamedTuple):
   worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
   context: Any  # TFF's
   note: str = ''  # what a user should know, in one line
+
+  def begin(self, say: Callable[[str], None]) -> None:
+    """Says what a user should know, and has later news said in the same way; waits for a cluster's workers.
+
+    Raises:
+      UserError: If a node of the cluster does not fit.
+      RunFailedError: If no worker comes.
+    """
+    if self.note:
+      say(self.note)
+    if isinstance(self.context, RayContext):
+      self.context.begin(say)
+
+  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
+    """Tells a runtime on other machines what all clients have in common; see `RayContext.share`."""
+    if isinstance(self.context, RayContext):
+      self.context.share(tensors, load, fingerprint)
+
+  def rehearsal(self) -> contextlib.AbstractContextManager[None]:
+    """Lets each worker of a cluster do all of what is done in the block, so that each has compiled it."""
+    return self.context.rehearsal() if isinstance(self.context, RayContext) else contextlib.nullcontext()
 
   def run_round(
     self,
@@ -43,7 +68,7 @@ class Runtime(NamedTuple):
       keep_state: Is told what the client at a place keeps now.
     """
     output = comp.type_signature.result.python_container
-    if isinstance(self.context, InProcessContext):
+    if isinstance(self.context, MapReduceContext):
       return output(*self.context.run_round(comp, state, payloads, read_state, keep_state), client_states=None)
     given = [collections.OrderedDict(p, state=[read_state(place)]) for place, p in enumerate(payloads)]
     result = comp(state, given)
@@ -53,22 +78,31 @@ class Runtime(NamedTuple):
 
 
 @contextlib.contextmanager
-def use(name: str = 'in_process', *, device: str = 'cpu') -> Iterator[Runtime]:
+def use(name: str = 'in_process', *, device: str = 'cpu', cluster: Cluster | None = None) -> Iterator[Runtime]:
   """Makes TFF computations that are called in the block run in the runtime `name`, and cleans up after it.
 
   Args:
-    name: 'in_process', TensorFlow in this process with XLA and GPUs, or 'worker', TFF's C++ worker.
+    name: 'in_process', TensorFlow in this process with XLA and GPUs; 'ray', the same with clients on a Ray cluster; or
+      'worker', TFF's C++ worker.
     device: 'cpu' or 'gpu', the first GPU that TensorFlow finds.
+    cluster: Which one, with 'ray'; None: the one that this machine is a node of.
 
   Raises:
-    UserError: If there is no such device.
+    UserError: If there is no such device, or no such cluster.
     RunFailedError: If the worker does not start.
   """
+  threads.pin()
   _select_device(name, device)
   place = _DEVICES[device]
   if name == 'worker':
     with run_worker() as (context, worker), tff.framework.get_context_stack().install(context):
       yield Runtime(name, place, worker.memory_mb, context, worker.note)
+  elif name == 'ray':
+    # Workers have the GPUs; what is the server's, and the evaluation, is on one if this machine has one.
+    place = _DEVICES[device] if tf.config.get_visible_devices('GPU') else '/CPU:0'
+    joined = on_ray(cluster or Cluster(), device=device)
+    with joined as context, tff.framework.get_context_stack().install(context), tf.device(place):
+      yield Runtime(name, place, lambda: 0.0, context)
   else:
     context = InProcessContext(device=place)
     with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):
@@ -82,7 +116,7 @@ def _select_device(runtime: str, device: str) -> None:
       tf.config.set_visible_devices([], 'GPU')
   elif runtime == 'worker':
     raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
-  elif not tf.config.list_physical_devices('GPU'):
+  elif runtime == 'in_process' and not tf.config.list_physical_devices('GPU'):
     raise UserError(
       '--device=gpu: TensorFlow finds no GPU here. docs/how-to/gpu.md says how to install its CUDA libraries; '
       'python -m fedprox_tff.doctor says what is missing.'

@@ -25,6 +25,7 @@ import portpicker
 import psutil
 import tensorflow_federated as tff
 
+from fedprox_tff.core import threads
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine.resources import usable_cores
 
@@ -137,6 +138,7 @@ def _process(binary: pathlib.Path, port: int, log: pathlib.Path) -> Iterator[sub
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
+        env=threads.environment(),
         start_new_session=True,  # Ctrl-C is for the program, which then ends the worker
         preexec_fn=functools.partial(_libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL),  # even if we are killed
       )

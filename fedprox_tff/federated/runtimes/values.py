@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TFF's serialized TensorFlow computations as TensorFlow functions, and values as the tensors that they take.
+"""What TFF's types have to do with graphs: values as the tensors that graphs take, and computations as graphs.
 
 A serialized computation is a graph and, for its parameter and its result, the names of the tensors in the order of the
-type. Values cross the border as flat lists in that order. A sequence is one variant tensor that holds a data set; but
-where a graph only takes the single element out of one, as client work does, it is fed the element's tensors instead:
-no data set is built, and data that live on a device stay there.
+type. Values cross the border as flat lists in that order.
 """
 
-import contextlib
 import functools
-import itertools
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-_unique = itertools.count()
+from fedprox_tff.core.graphs import Graph, SerializedGraph
 
 
 class SequenceValue(NamedTuple):
@@ -42,99 +37,26 @@ class SequenceValue(NamedTuple):
     return [leaves[i] for i in _nest_order(self.element_type)]
 
 
-class Graph:
-  """A TensorFlow computation of TFF's as a function from a flat list of tensors to a flat list of tensors."""
-
-  def __init__(self, comp: tff.Computation):
-    """Loads `comp`, which must be a serialized TensorFlow computation."""
-    proto = tff.framework.serialize_computation(comp).tensorflow
-    graph_def = tf.compat.v1.GraphDef()
-    proto.graph_def.Unpack(graph_def)
-    _make_names_unique(graph_def)
-    imported = tf.compat.v1.wrap_function(functools.partial(tf.import_graph_def, graph_def, name=''), [])
-    element = imported.graph.as_graph_element
-    parameters = [element(name) for name in _tensor_names(proto.parameter)]
-    fetches = [element(name) for name in _tensor_names(proto.result)]
-    self._single_elements = [_single_element(parameter) for parameter in parameters]
-    feeds = [
-      tensor
-      for parameter, elements in zip(parameters, self._single_elements, strict=True)
-      for tensor in elements or [parameter]
-    ]
-    compute = imported.prune(feeds, fetches)
-    initialize = imported.prune([], [element(proto.initialize_op)]) if proto.initialize_op else lambda: None
-
-    self.specs = [tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds]
-
-    @tf.function(input_signature=self.specs)
-    def run(*feeds):
-      initialize()
-      return compute(*feeds) if fetches else []
-
-    self._run = run.get_concrete_function()
-    # A computation with variables sets them in each call, so its calls must not overlap.
-    self.has_variables = bool(proto.initialize_op)
-    self.guard = threading.Lock() if self.has_variables else contextlib.nullcontext()
-
-  def __call__(self, feeds: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
-    """Runs the graph on the flat values of its parameter."""
-    with self.guard:
-      return call(self._run, self.tensors(feeds))
-
-  def tensors(self, feeds: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
-    """Returns what the graph is fed, as `specs` has it, of the flat values of its parameter."""
-    tensors = []
-    for feed, single_element in zip(feeds, self._single_elements, strict=True):
-      if not isinstance(feed, SequenceValue):
-        tensors.append(feed)
-      elif single_element:
-        tensors += feed.single_element()
-      else:
-        tensors.append(feed.variant())
-    return tensors
-
-  def repeated(self, times: int) -> tf.types.experimental.ConcreteFunction:
-    """Returns a function that runs the graph on so many lists of tensors, one after another, and stacks the results."""
-
-    @tf.function(input_signature=self.specs * times)
-    def run_all(*tensors):
-      size = len(self.specs)
-      results = [self._run(*tensors[i * size : (i + 1) * size]) for i in range(times)]
-      return [tf.stack(leaves) for leaves in zip(*results, strict=True)]
-
-    return run_all.get_concrete_function()
+def serialized(comp: tff.Computation) -> SerializedGraph:
+  """Returns the graph of `comp`, which must be a serialized TensorFlow computation."""
+  proto = tff.framework.serialize_computation(comp).tensorflow
+  graph_def = tf.compat.v1.GraphDef()
+  proto.graph_def.Unpack(graph_def)
+  names = [tuple(_tensor_names(binding)) for binding in (proto.parameter, proto.result)]
+  return SerializedGraph(graph_def.SerializeToString(), *names, proto.initialize_op)
 
 
-def call(function: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-  """Calls a concrete function whose parameters and results are flat lists of tensors.
-
-  As the operation that such a call ends in: binding each argument to its type takes longer than a small graph does.
-  """
-  if tf.inside_function():
-    return function(*tensors)
-  return tf.raw_ops.StatefulPartitionedCall(
-    args=[*tensors, *function.captured_inputs], Tout=[output.dtype for output in function.outputs], f=function
-  )
-
-
-def _single_element(parameter: tf.Tensor) -> list[tf.Tensor]:
-  """Returns what a graph takes out of a sequence if it is its single element and nothing else; otherwise nothing."""
-  consumers = parameter.consumers()
-  while len(consumers) == 1 and consumers[0].type == 'Identity':
-    consumers = consumers[0].outputs[0].consumers()
-  if len(consumers) == 1 and consumers[0].type == 'DatasetToSingleElement':
-    return list(consumers[0].outputs)
-  return []
-
-
-def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
-  """Gives variables and tables names of their own: TensorFlow keeps them by name for the whole process."""
-  suffix = f'_{next(_unique)}'
-  functions = (function.node_def for function in graph_def.library.function)
-  for node in itertools.chain(graph_def.node, *functions):
-    if 'shared_name' in node.attr:
-      name = node.attr['shared_name'].s or node.name.encode()
-      node.attr['shared_name'].s = name + suffix.encode()
+def tensors_of(graph: Graph, values: Sequence[tf.Tensor | SequenceValue]) -> list[tf.Tensor]:
+  """Returns what a graph is fed, as `graph.specs` has it, of the flat values of its parameter, or of the first ones."""
+  tensors = []
+  for value, single_element in zip(values, graph.single_elements, strict=False):
+    if not isinstance(value, SequenceValue):
+      tensors.append(value)
+    elif single_element:
+      tensors += value.single_element()
+    else:
+      tensors.append(value.variant())
+  return tensors
 
 
 def _tensor_names(binding: Any) -> list[str]:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How this process joins a Ray cluster, or starts one on this machine, and what its user hears if that is impossible.
+
+Ray is optional: it is imported here, when a cluster is asked for.
+"""
+
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from fedprox_tff.core.errors import UserError, line_of
+from fedprox_tff.machine.resources import usable_cores
+
+AUTO, LOCAL = 'auto', 'local'  # addresses: the cluster that this machine is a node of; one for this process alone
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PORT_SECONDS = 5.0  # in which the head of a cluster has to let us in
+# Ray's own words for what is no news to our users, and what it would send to its makers.
+_ENVIRONMENT = {
+  'RAY_USAGE_STATS_ENABLED': '0',
+  'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0',
+  'RAY_DISABLE_IMPORT_WARNING': '1',
+}
+
+
+@contextlib.contextmanager
+def joined(address: str, flag: str) -> Iterator[Any]:
+  """Joins a cluster for the block, and yields the module `ray`.
+
+  What it has started on the cluster ends with the block, and so does a cluster of its own.
+
+  Args:
+    address: 'auto', the cluster that `ray start` has made this machine a node of, or that $RAY_ADDRESS names;
+      'HOST:PORT', the head of one; 'local', a new one on this machine, with the cores that this process may use.
+    flag: What asked for Ray, such as '--runtime=ray', for messages.
+
+  Raises:
+    UserError: If Ray is not installed, or no such cluster answers.
+  """
+  ray = _import(flag)
+  _check(address)
+  options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
+  with _signals_kept():
+    try:
+      ray.init(
+        address=address,
+        job_config=ray.job_config.JobConfig(code_search_path=[str(_ROOT)]),
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **options,
+      )
+    except ConnectionError as error:
+      if address != AUTO:
+        raise UserError(f'--ray_address={address}: {line_of(error)}') from None
+      raise UserError(
+        '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
+        '--ray_address=local starts a cluster for this command alone.'
+      ) from None
+    except (RuntimeError, ValueError, TimeoutError) as error:  # such as another version of Ray or Python
+      raise UserError(f'--ray_address={address}: {line_of(error)}') from None
+  # What Ray would print over our own lines whenever a worker dies, and has no option for.
+  ray._private.worker.print_to_stdstream = lambda *_, **__: None
+  try:
+    yield ray
+  finally:
+    with _signals_kept():
+      ray.shutdown()
+
+
+def nodes(ray: Any) -> list[dict[str, Any]]:
+  """Returns what Ray says of each node that is alive."""
+  return [node for node in ray.nodes() if node['Alive']]
+
+
+def _import(flag: str) -> Any:
+  for name, value in _ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+  try:
+    import ray
+  except ImportError:
+    raise UserError(f'{flag}: Ray is not installed here; "make ray" installs it.') from None
+  return ray
+
+
+def _check(address: str) -> None:
+  """Refuses an address that is none, or at which nobody listens: Ray would try for a long time.
+
+  Raises:
+    UserError: If so.
+  """
+  if address in (AUTO, LOCAL):
+    return
+  host, _, port = address.rpartition(':')
+  if not host or not port.isdecimal():
+    raise UserError(f'--ray_address={address}: auto, local or HOST:PORT is needed.')
+  try:
+    socket.create_connection((host, int(port)), _PORT_SECONDS).close()
+  except (OSError, OverflowError) as error:
+    raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+  """Gives a program its signals back after the block: Ray handles SIGTERM in its own way."""
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  before = {number: signal.getsignal(number) for number in numbers}
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      if signal.getsignal(number) is not handler:
+        signal.signal(number, handler)

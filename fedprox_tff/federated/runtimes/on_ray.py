@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFF computations with clients on a Ray cluster: TFF has no runtime for more than one machine any more.
+
+The server's part runs in this process. Workers on the cluster get the graphs of the clients' part once, load the data
+themselves, and in each round get the server's message, the groups of clients to work on, and what these have kept. They
+return one sum for a block of groups. Blocks are subtrees of the one tree in which all runtimes add (`core.map_reduce`),
+so that the result has the bits of `InProcessContext`, however many workers there are and whichever of them die.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedprox_tff.cluster import connection
+from fedprox_tff.cluster.crew import Crew
+from fedprox_tff.cluster.loaded import Loaded
+from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared, versions
+from fedprox_tff.core import threads
+from fedprox_tff.core.errors import UserError
+from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
+from fedprox_tff.federated.runtimes.context import BlockSum, BlockSums, MapReduceContext
+
+_BLOCKS_A_WORKER = 4  # in a round, if there are so many groups: a lost one costs little then
+_ASSEMBLY_SECONDS = 30.0  # that the first worker waits for the others
+_FORWARDED = ('FEDPROX_DATA_DIR',)  # variables that workers have too, unless their node has other values
+
+
+class Cluster(NamedTuple):
+  """What to ask of a Ray cluster."""
+
+  address: str = connection.AUTO  # or 'local', or HOST:PORT
+  workers: int | None = None  # None: as many as there is room for
+  most_workers: int | None = None  # of these; more would have nothing to do
+  gpus_per_worker: float | None = None  # with device 'gpu'; None: 1
+  wait_seconds: float = 600.0  # for a worker where there is none
+
+
+class RayContext(MapReduceContext):
+  """Runs TFF computations with clients on a cluster; see `MapReduceContext` for which."""
+
+  def __init__(self, engine: '_Workers'):
+    """Makes a context; `on_ray` makes its engine."""
+    super().__init__(engine)
+    self._workers = engine
+
+  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
+    """Lets every worker load what clients have in common, so that it need not be sent.
+
+    Args:
+      tensors: What is shared, as payloads have it.
+      load: Loads the same on another node; it is sent there.
+      fingerprint: That of what it loads.
+
+    Raises:
+      UserError: If a node loads something else; it names the node.
+    """
+    self._workers.share(tensors, load, fingerprint)
+
+  def begin(self, say: Callable[[str], None]) -> None:
+    """Waits for a worker, and says which are there; what happens to them later is said in the same way.
+
+    Raises:
+      UserError: If a node has other versions than this one.
+      RunFailedError: If no worker comes.
+    """
+    self._workers.begin(say)
+
+  @contextlib.contextmanager
+  def rehearsal(self) -> Iterator[None]:
+    """Lets each worker do all of what is done in the block."""
+    self._workers.is_rehearsing = True
+    try:
+      yield
+    finally:
+      self._workers.is_rehearsing = False
+
+
+@contextlib.contextmanager
+def on_ray(cluster: Cluster, *, device: str) -> Iterator[RayContext]:
+  """Joins a cluster and yields a context whose clients work there; what was started for it ends with the block.
+
+  Args:
+    cluster: Which one, and how much of it.
+    device: 'cpu' or 'gpu', where clients compute.
+
+  Raises:
+    UserError: If there is no such cluster.
+  """
+  with connection.joined(cluster.address, '--runtime=ray') as ray:
+    gpus = (1.0 if cluster.gpus_per_worker is None else cluster.gpus_per_worker) if device == 'gpu' else 0.0
+    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    remote = ray.remote(RoundWorker).options(
+      num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
+    )
+    machine = Machine(device, threads.in_use(), environment)
+    room = _room(ray, gpus)
+    size = cluster.workers or min(cluster.most_workers or room, room)
+    needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
+    crew = Crew(ray, lambda: remote.remote(machine), size=size, needs=needs, wait_seconds=cluster.wait_seconds)
+    with crew, contextlib.closing(RayContext(_Workers(ray, crew))) as context:
+      yield context
+
+
+def _room(ray: Any, gpus: float) -> int:
+  """Returns how many workers fit on the cluster, at least one, for which the run waits then."""
+  total = ray.cluster_resources()
+  room = int(total.get('CPU', 0))
+  if gpus:
+    room = min(room, int(total.get('GPU', 0) / gpus))
+  return max(1, room)
+
+
+class _Workers:
+  """The engine: a crew of workers, each of which works on one block of groups at a time."""
+
+  def __init__(self, ray: Any, crew: Crew):
+    self._ray, self._crew = ray, crew
+    self._shared: dict[int, tuple[tf.Tensor, Shared]] = {}  # by id
+    self._fingerprint: str | None = None
+    self.is_rehearsing = False
+
+  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
+    self._shared = {id(tensor): (tensor, Shared(place)) for place, tensor in enumerate(tensors)}
+    if fingerprint != self._fingerprint:
+      self._crew.teach('data', 'load', load, fingerprint)
+      self._fingerprint = fingerprint
+
+  def begin(self, say: Callable[[str], None]) -> None:
+    self._crew.say = say
+    self._crew.assemble(_ASSEMBLY_SECONDS)
+    here, answers = versions(), self._crew.ask_all('about')
+    for answer in answers:
+      for package, version in answer['versions'].items():
+        if version != here[package]:
+          raise UserError(f'node {answer["node"]} has {package} {version}, and {here[package]} is needed.')
+    nodes = sorted({answer['node'] for answer in answers})
+    number = f'{len(answers)}' if len(answers) == self._crew.size else f'{len(answers)} of {self._crew.size}'
+    say(f'ray: {number} workers on {", ".join(nodes)}')
+    if len(answers) < self._crew.size:
+      say(f'ray: the others join when the cluster has room for them: each takes {self._crew.needs}')
+
+  def load(self, graphs: GroupGraphs, work: GroupWork) -> BlockSums:
+    del work
+    key = _digest(graphs)
+    self._crew.teach(f'graphs {key}', 'learn', key, graphs)
+
+    def block_sums(groups, data_of, message) -> Iterator[BlockSum]:
+      sent = self._ray.put([tensor.numpy() for tensor in message])
+      level = _level(len(groups), self._crew.size)
+      blocks = [groups[start : start + 2**level] for start in range(0, len(groups), 2**level)]
+
+      def arguments(block):
+        return lambda: (sent, Block(key, [[self._values(data_of(place)) for place in group] for group in block]))
+
+      for block, done in zip(blocks, self._answers([arguments(block) for block in blocks]), strict=True):
+        kept = [(group, leaves) for group, leaves in zip(block, done.kept, strict=True) if leaves]
+        yield BlockSum(level, list(map(tf.convert_to_tensor, done.sum)), kept)
+
+    return block_sums
+
+  def close(self) -> None:
+    """The crew ends with the block that has made it."""
+
+  def _answers(self, arguments: Sequence[Callable[[], tuple[Any, ...]]]) -> Iterator[Done]:
+    if self.is_rehearsing:
+      return (self._crew.ask_all('work', *each())[0] for each in arguments)
+    return self._crew.map('work', arguments)
+
+  def _values(self, tensors: Sequence[tf.Tensor]) -> list[np.ndarray | Shared]:
+    """Returns what is sent of a client's data."""
+    return [self._shared[id(tensor)][1] if id(tensor) in self._shared else tensor.numpy() for tensor in tensors]
+
+
+def _level(num_groups: int, num_workers: int) -> int:
+  """Returns how many groups are in a block, as a power of two."""
+  level = 0
+  while num_groups >= _BLOCKS_A_WORKER * num_workers * 2 ** (level + 1):
+    level += 1
+  return level
+
+
+def _digest(graphs: GroupGraphs) -> str:
+  return hashlib.sha256(repr(graphs).encode()).hexdigest()
