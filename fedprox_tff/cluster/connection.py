@@ -25,6 +25,7 @@ _ENVIRONMENT = {
   'RAY_USAGE_STATS_ENABLED': '0',
   'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0',
   'RAY_DISABLE_IMPORT_WARNING': '1',
+  'RAY_BACKEND_LOG_LEVEL': 'fatal',
 }
 
 
@@ -45,7 +46,7 @@ def joined(address: str, flag: str) -> Iterator[Any]:
   ray = _import(flag)
   _check(address)
   options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
-  with _signals_kept():
+  with _signals_kept(), _silent():
     try:
       ray.init(
         address=address,
@@ -102,6 +103,24 @@ def _check(address: str) -> None:
     socket.create_connection((host, int(port)), _PORT_SECONDS).close()
   except (OSError, OverflowError) as error:
     raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+  """Lets nothing out on standard error in the block, where Ray's C++ says that it will say nothing."""
+  try:
+    kept = os.dup(2)
+  except OSError:  # it is closed
+    yield
+    return
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 2)
+  try:
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)
 
 
 @contextlib.contextmanager
