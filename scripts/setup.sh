@@ -91,13 +91,17 @@ install_locks() (
   PYTHONUNBUFFERED=1 "$VENV/bin/python" -m pip install --progress-bar=off --no-input --no-color \
     --no-deps --require-hashes --only-binary=:all: "${arguments[@]}" >"$LOG" 2>&1 && return
   [[ ! -t 1 ]] || printf '\e[K'
-  if grep -q 'Retry(total=0' "$LOG"; then
-    say 'no index of packages answers, and what was fetched before does not do.' >&2
-  else
-    grep -E '^ERROR' "$LOG" >&2 || tail -n 5 "$LOG" >&2
-  fi
+  is_offline || grep -E '^ERROR' "$LOG" >&2 || tail -n 5 "$LOG" >&2
   return 1
 )
+
+# Then pip blames a package, which would mislead.
+is_offline() { grep -q 'Retry(total=0' "$LOG"; }
+
+# Says what became of an installation that failed: how much was done, and what holds for .venv now.
+fail() {
+  refuse "$1$(! is_offline || echo ': the index of packages does not answer') (all that pip said: $LOG); $2."
+}
 
 install() {
   local python extra
@@ -115,7 +119,7 @@ install() {
   rm -f "$STAMP"
   touch "$VENV/.installing"
   install_locks requirements.txt requirements-dev.txt "${extras[@]/#/requirements-}" ||
-    refuse "not finished (all that pip said: $LOG); the next call starts again."
+    fail 'not finished' 'the next call starts again'
   for extra in "${extras[@]}"; do touch -r "$VENV/.installing" "$STAMP-$extra"; done
   mv "$VENV/.installing" "$STAMP"
   say "done in $SECONDS s."
@@ -126,7 +130,7 @@ install_extra() {
   local lock=requirements-$1.txt
   [[ ! $lock -nt $STAMP-$1 ]] || say "installing the $(grep -c == "$lock") packages of $lock into $VENV ..."
   touch "$VENV/.installing"
-  install_locks "$lock" || refuse "$1 is not installed (all that pip said: $LOG); the rest of $VENV is as it was."
+  install_locks "$lock" || fail "$1 is not installed" "the rest of $VENV is as it was"
   mv "$VENV/.installing" "$STAMP-$1"
   if grep -q '^Successfully installed' "$LOG"; then
     say "done in $SECONDS s."
