@@ -62,12 +62,14 @@ def joined(address: str, flag: str) -> Iterator[Any]:
       )
     except ConnectionError as error:
       if address != AUTO:
-        raise UserError(f'--ray_address={address}: {line_of(error)}') from None
+        raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
       raise NoClusterError(
         '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
         '--ray_address=local starts a cluster for this command alone.'
       ) from None
-    except (RuntimeError, ValueError, TimeoutError) as error:  # such as another version of Ray or Python
+    except UserError:
+      raise
+    except Exception as error:  # of many kinds, such as that the cluster has another version, or starts too slowly
       raise UserError(f'--ray_address={address}: {line_of(error)}') from None
   # What Ray would print over our own lines whenever a worker dies, and has no option for.
   ray._private.worker.print_to_stdstream = lambda *_, **__: None
