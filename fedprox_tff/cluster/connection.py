@@ -85,6 +85,15 @@ def nodes(ray: Any) -> list[dict[str, Any]]:
   return [node for node in ray.nodes() if node['Alive']]
 
 
+def has_head(ray: Any) -> bool:
+  """Returns whether the head of the cluster still listens; without it Ray ends this process after a minute, silently."""
+  try:
+    _knock(ray.get_runtime_context().gcs_address)
+  except OSError:
+    return False
+  return True
+
+
 def _import(flag: str) -> Any:
   for name, value in _ENVIRONMENT.items():
     os.environ.setdefault(name, value)
