@@ -62,8 +62,18 @@ class RoundWorker:
     self._works: dict[str, GroupWork] = {}
 
   def about(self) -> dict[str, Any]:
-    """Returns where it is, and the versions of what decides about bits."""
-    return {'node': socket.gethostname(), 'pid': os.getpid(), 'versions': versions()}
+    """Returns where it is."""
+    return {'node': socket.gethostname(), 'pid': os.getpid()}
+
+  def check(self, needed: dict[str, str]) -> None:
+    """Refuses to work with other versions of what decides about the bits of a result.
+
+    Raises:
+      UserError: If a version differs; it names the node.
+    """
+    for package, version in versions().items():
+      if version != needed[package]:
+        raise UserError(f'node {socket.gethostname()} has {package} {version}, and {needed[package]} is needed.')
 
   def load(self, load: Callable[[], Loaded], fingerprint: str) -> None:
     """Loads the federation from this node's files.
