@@ -77,7 +77,8 @@ class Settings:
     int, MACHINE, 'with --runtime=ray: how many workers train clients, one core each; without it, as many as there is '
     'room for and clients in a cohort', low=1)
   gpus_per_worker: float | None = _setting(
-    float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has; by default 1', low=0.01)
+    float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has; by '
+    'default 1', low=0.01)
   wait_for_workers: float | None = _setting(
     float, MACHINE, 'with --runtime=ray: seconds to wait for a worker when all have died; by default 600', low=0)
 
