@@ -19,7 +19,8 @@ import tensorflow as tf
 from fedprox_tff.cluster import connection
 from fedprox_tff.cluster.crew import Crew
 from fedprox_tff.cluster.loaded import Loaded
-from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared, versions
+from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared
+from fedprox_tff.cluster.versions import difference, versions
 from fedprox_tff.core import threads
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
@@ -135,9 +136,8 @@ class _Workers:
     self._crew.assemble(_ASSEMBLY_SECONDS)
     here, answers = versions(), self._crew.ask_all('about')
     for answer in answers:
-      for package, version in answer['versions'].items():
-        if version != here[package]:
-          raise UserError(f'node {answer["node"]} has {package} {version}, and {here[package]} is needed.')
+      if different := difference(answer['versions'], here):
+        raise UserError(f'node {answer["node"]} {different}.')
     nodes = sorted({answer['node'] for answer in answers})
     number = f'{len(answers)}' if len(answers) == self._crew.size else f'{len(answers)} of {self._crew.size}'
     say(f'ray: {number} workers on {", ".join(nodes)}')
