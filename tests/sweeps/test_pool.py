@@ -14,8 +14,9 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.machine.resources import GIB
-from fedprox_tff.sweeps.claims import Claims
-from fedprox_tff.sweeps.pool import Pool, default_jobs
+from fedprox_tff.sweeps.pool import Pool
+from fedprox_tff.sweeps.processes import Processes, default_jobs
+from fedprox_tff.sweeps.session_folder import SessionFolder
 
 
 def configs(n, **values):
@@ -35,30 +36,30 @@ def test_one_process_has_the_gpu():
 
 
 def test_no_more_processes_than_free_cells_and_jobs(tmp_path):
-  claims = Claims(tmp_path / '.claims')
-  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=3, claims=claims)
+  session = SessionFolder(configs(5, results_dir=str(tmp_path)), since=0.0)
+  pool = Pool(session, Processes(), jobs=3)
   try:
     for num_free, processes in ((0, 0), (1, 1), (1, 1), (5, 3), (5, 3)):
       pool.tend({}, num_free)
-      assert len(pool._processes) == processes
+      assert len(pool._workers) == processes
   finally:
-    for process in pool._processes.values():
-      os.kill(process.pid, signal.SIGKILL)
+    for process in pool._workers:
+      os.kill(process.owner[1], signal.SIGKILL)
     pool.stop()
-    pool.close()
+    session.close()
   assert not (tmp_path / '.sweeps').exists()
 
 
 def test_processes_that_end_at_once_end_the_sweep(tmp_path):
-  claims = Claims(tmp_path / '.claims')
-  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=1, claims=claims)
-  pool._session.write_text('not a session')
+  session = SessionFolder(configs(5, results_dir=str(tmp_path)), since=0.0)
+  pool = Pool(session, Processes(), jobs=1)
+  session.path.write_text('not a session')
   deadline = time.monotonic() + 60
-  with pytest.raises(RunFailedError, match=r'end at once: .*JSONDecodeError.*process-3\.log'):
+  with pytest.raises(RunFailedError, match=r'processes .* end at once: .*JSONDecodeError.*process-3\.log'):
     while time.monotonic() < deadline:
       pool.tend({}, 5)
       time.sleep(0.05)
-  pool.close()
+  session.close()
   assert (tmp_path / '.sweeps').exists()  # with what they said
 
 
@@ -98,8 +99,6 @@ def test_a_sweep_removes_what_dead_ones_left_and_nothing_else(tmp_path, kind):
     (folder / name).write_text(content() if callable(content) else content)
   os.utime(folder, (time.time() - age,) * 2)
   (tmp_path / '.sweeps' / 'a file').write_text('')
-  pool = Pool(tmp_path / '.sweeps', configs(1), jobs=1, claims=Claims(tmp_path / '.claims'))
-  pool.stop()
-  pool.close()
+  SessionFolder(configs(1, results_dir=str(tmp_path)), since=0.0).close()
   assert ({path.name for path in folder.iterdir()} if folder.exists() else None) == left
   assert [path.name for path in (tmp_path / '.sweeps').iterdir() if path != folder] == ['a file']
