@@ -2,7 +2,30 @@
 import os
 import sys
 
+import pytest
+
+from fedprox_tff.core import threads
+from tests.rays_processes import rays_processes
+
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before anything imports TensorFlow
+
+
+def pytest_sessionstart():
+  """Lets TensorFlow's operations take as many threads as in a run, before any of them is computed."""
+  threads.pin()
+
+
+@pytest.fixture(scope='session')
+def two_nodes():
+  """The address of a Ray cluster of two nodes with one core each, on this machine."""
+  pytest.importorskip('ray', reason='"make ray" installs Ray')
+  from ray.cluster_utils import Cluster
+
+  cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False})
+  cluster.add_node(num_cpus=1)
+  yield cluster.address
+  cluster.shutdown()
+  assert not rays_processes()
 
 
 def pytest_unconfigure():

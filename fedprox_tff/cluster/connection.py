@@ -25,7 +25,12 @@ _ENVIRONMENT = {
   'RAY_USAGE_STATS_ENABLED': '0',
   'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0',
   'RAY_DISABLE_IMPORT_WARNING': '1',
+  'RAY_BACKEND_LOG_LEVEL': 'fatal',
 }
+
+
+class NoClusterError(UserError):
+  """This machine is no node of a cluster."""
 
 
 @contextlib.contextmanager
@@ -40,15 +45,16 @@ def joined(address: str, flag: str) -> Iterator[Any]:
     flag: What asked for Ray, such as '--runtime=ray', for messages.
 
   Raises:
+    NoClusterError: If the address is 'auto' and there is none.
     UserError: If Ray is not installed, or no such cluster answers.
   """
   ray = _import(flag)
   _check(address)
   options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
-  with _signals_kept():
+  with _signals_kept(), _silent():
     try:
       ray.init(
-        address=address,
+        address=_found(ray) if address == AUTO else address,
         job_config=ray.job_config.JobConfig(code_search_path=[str(_ROOT)]),
         logging_level=logging.ERROR,
         log_to_driver=False,
@@ -57,7 +63,7 @@ def joined(address: str, flag: str) -> Iterator[Any]:
     except ConnectionError as error:
       if address != AUTO:
         raise UserError(f'--ray_address={address}: {line_of(error)}') from None
-      raise UserError(
+      raise NoClusterError(
         '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
         '--ray_address=local starts a cluster for this command alone.'
       ) from None
@@ -99,9 +105,50 @@ def _check(address: str) -> None:
   if not host or not port.isdecimal():
     raise UserError(f'--ray_address={address}: auto, local or HOST:PORT is needed.')
   try:
-    socket.create_connection((host, int(port)), _PORT_SECONDS).close()
+    _knock(address)
   except (OSError, OverflowError) as error:
     raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+
+
+def _found(ray: Any) -> str:
+  """Returns the address that 'auto' stands for: Ray remembers one whose cluster may be long gone.
+
+  Raises:
+    ConnectionError: If there is none.
+    UserError: If nobody listens there any more.
+  """
+  address = ray._private.services.canonicalize_bootstrap_address(AUTO)
+  try:
+    _knock(address)
+  except (OSError, OverflowError, ValueError) as error:
+    raise UserError(
+      f'--ray_address=auto: no cluster answers at {address} any more ({line_of(error)}); '
+      '"ray stop" forgets it, unless $RAY_ADDRESS names it.'
+    ) from None
+  return address
+
+
+def _knock(address: str) -> None:
+  host, _, port = address.rpartition(':')
+  socket.create_connection((host, int(port)), _PORT_SECONDS).close()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+  """Lets nothing out on standard error in the block, where Ray's C++ says that it will say nothing."""
+  try:
+    kept = os.dup(2)
+  except OSError:  # it is closed
+    yield
+    return
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 2)
+  try:
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ retries of its own, which take a hundred times as long.
 import collections
 import contextlib
 import dataclasses
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from typing import Any
 
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 
+_MISSING = re.compile(r"No module named '[\w.]+'")
 _ATTEMPTS = 3  # of one call, if each ends its worker
 _BARREN = 3  # workers that died before they had done anything, one after another: another one would, too
+_START_SECONDS = 60.0  # that the first worker has in any case: TensorFlow takes a while on a busy node
 _TICK_SECONDS = 0.5
 _SLOW_FACTOR, _SLOW_SECONDS = 4.0, 2.0  # so many times what others took, and at least so long, is slow
 
@@ -27,13 +30,23 @@ class _Member:
   """A worker, as its crew sees it."""
 
   actor: Any
+  hello: Any  # the promise of what it says of itself; None once it is there
   joining: list[Any]  # promises of what it has to do before it works
   calls: dict[Any, tuple[int | None, float]]  # the promise of each call: its number, and since when it is at hand
-  has_worked: bool = False
+  where: str = 'a worker'
+  has_begun: bool = False  # to work
+
+  @property
+  def has_joined(self) -> bool:
+    return self.hello is None
 
   @property
   def is_ready(self) -> bool:
-    return not self.joining
+    return self.has_joined and not self.joining
+
+  def promises(self) -> list[Any]:
+    """Returns what is to come of it."""
+    return [*([] if self.has_joined else [self.hello]), *self.joining, *self.calls]
 
 
 class Crew:
@@ -61,7 +74,7 @@ class Crew:
       hire: Makes a worker, an actor with a method `about`.
       size: How many there shall be.
       needs: What each one takes of the cluster, such as '1 CPU', for messages.
-      wait_seconds: How long to wait for a worker where there is none, at the beginning and when all have died.
+      wait_seconds: How long to wait for a worker when all have died; for the first one at least a minute.
     """
     self.size, self.needs = size, needs
     self._ray, self._hire = ray, hire
@@ -143,8 +156,9 @@ class Crew:
   def _fill_up(self) -> None:
     while len(self._members) < self.size:
       actor = self._hire()
+      hello = actor.about.remote()
       joining = [getattr(actor, method).remote(*args) for method, args in self._lessons.values()]
-      self._members.append(_Member(actor, [actor.about.remote(), *joining], {}))
+      self._members.append(_Member(actor, hello, joining, {}))
 
   def _hand_out(self, method: str, args: Sequence[Callable], todo: collections.deque, unanswered: set[int]) -> None:
     """Gives each worker one call, a second one to have at hand while there are many, and idle ones what is slow."""
@@ -163,6 +177,7 @@ class Crew:
 
   def _give(self, member: _Member, method: str, args: Sequence[Callable], number: int) -> None:
     member.calls[getattr(member.actor, method).remote(*args[number]())] = (number, time.monotonic())
+    member.has_begun, self._barren = True, 0
 
   def _slow_calls(self, unanswered: set[int]) -> list[int]:
     """Returns the calls that one worker alone has had for much longer than others took, the oldest first."""
@@ -178,44 +193,51 @@ class Crew:
     return sorted(slow, key=lambda number: since[number][0])
 
   def _collect(self, todo: collections.deque, unanswered: set[int], attempts: collections.Counter) -> Iterator:
-    """Yields answers that have come, with the numbers of their calls, after a while none."""
+    """Yields an answer that has come, with the number of its call, or none after a while."""
     self._check_for_hope()
-    holders = {promise: member for member in self._members for promise in (*member.joining, *member.calls)}
-    done, _ = self._ray.wait(list(holders), num_returns=1, timeout=_TICK_SECONDS)
-    for promise in done:
+    holders = {promise: member for member in self._members for promise in member.promises()}
+    for promise in self._ray.wait(list(holders), num_returns=1, timeout=_TICK_SECONDS)[0]:
       member = holders[promise]
+      number, since = member.calls.pop(promise, (None, 0.0))
       try:
         with _in_our_words(self._ray):
           answer = self._ray.get(promise)
       except self._ray.exceptions.RayActorError as error:
-        lost = [number for number, _ in member.calls.values() if number in unanswered]
+        lost = {number, *(number for number, _ in member.calls.values())} & unanswered
         self._bury(member, error)
-        for number in sorted(lost, reverse=True):
-          attempts[number] += 1
-          if attempts[number] == _ATTEMPTS:
-            raise RunFailedError(
-              f'{_ATTEMPTS} workers died over the same clients, the last one with: {_reason(error)} '
-              '(was its memory enough?).'
-            ) from None
-          if number not in todo and not any(number == n for m in self._members for n, _ in m.calls.values()):
-            todo.appendleft(number)
+        self._put_back(lost, error, todo, attempts)
         continue
-      if promise in member.joining:
+      if promise == member.hello:
+        member.hello, member.where = None, f'worker {answer["pid"]} on {answer["node"]}'
+      elif promise in member.joining:
         member.joining.remove(promise)
-        continue
-      number, since = member.calls.pop(promise)
-      member.has_worked, self._barren = True, 0
-      if number in unanswered:
+      elif number in unanswered:
         self._durations.append(time.monotonic() - since)
         yield number, answer
+
+  def _put_back(self, lost: set[int], error: Exception, todo: collections.deque, attempts: collections.Counter) -> None:
+    """Puts the calls of a dead worker in front of what is to be done, unless another one has them too.
+
+    Raises:
+      RunFailedError: If one of them has ended several workers.
+    """
+    elsewhere = {number for member in self._members for number, _ in member.calls.values()}
+    for number in sorted(lost, reverse=True):
+      attempts[number] += 1
+      if attempts[number] == _ATTEMPTS:
+        raise RunFailedError(
+          f'{_ATTEMPTS} workers died over the same clients, the last one as {_reason(error)} (was the memory enough?).'
+        ) from None
+      if number not in elsewhere:
+        todo.appendleft(number)
 
   def _bury(self, member: _Member, error: Exception) -> None:
     self._members.remove(member)
     self._ray.kill(member.actor)
-    self._barren = 0 if member.has_worked else self._barren + 1
+    self._barren += not member.has_begun
     if self._barren == _BARREN:
       raise RunFailedError(f'workers die before they have begun: {_reason(error)}') from None
-    self.say(f'a worker is gone ({_reason(error)}); its clients go to another one, and a new worker is asked for')
+    self.say(f'{member.where} is gone ({_reason(error)}); another one takes over, and a new one is asked for')
 
   def assemble(self, seconds: float) -> None:
     """Waits for the first worker, and for the others so many seconds more.
@@ -245,19 +267,18 @@ class Crew:
     Raises:
       RunFailedError: If there was none for too long.
     """
-    if any(member.is_ready for member in self._members):
+    if any(member.has_joined for member in self._members):
       self._alone_since, self._had_one = None, True
       return
     if self._alone_since is None:
       self._alone_since = time.monotonic()
       if self._had_one:
         self.say(f'no worker is left; waiting up to {self._wait_seconds:g} s for one')
-    if time.monotonic() - self._alone_since > self._wait_seconds:
+    limit = self._wait_seconds if self._had_one else max(self._wait_seconds, _START_SECONDS)
+    if time.monotonic() - self._alone_since > limit:
       free = self._ray.available_resources()
       has = f'{free.get("CPU", 0):g} CPU and {free.get("GPU", 0):g} GPU free on {_num_nodes(self._ray)}'
-      raise RunFailedError(
-        f'no worker came within {self._wait_seconds:g} s: each takes {self.needs}, and the cluster has {has}.'
-      )
+      raise RunFailedError(f'no worker came within {limit:g} s: each takes {self.needs}, and the cluster has {has}.')
 
 
 def _num_nodes(ray: Any) -> str:
@@ -266,9 +287,15 @@ def _num_nodes(ray: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-  """Returns what became of a worker, in one line."""
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return lines[-1] if lines else type(error).__name__
+  """Returns what became of a worker, in a few words: Ray lists all that may ever be the cause."""
+  text = str(error)
+  if missing := _MISSING.search(text):
+    return f'{missing[0]}: the project must lie at the same place on all nodes, or be installed there'
+  if 'creation task' in text:  # the end of a traceback
+    return text.strip().splitlines()[-1].strip()
+  if 'running low on memory' in text:
+    return 'its node ran low on memory'
+  return 'its node is dead' if 'node' in text and 'has died' in text.replace('process has died', '') else 'it died'
 
 
 @contextlib.contextmanager
@@ -283,5 +310,6 @@ def _in_our_words(ray: Any) -> Iterator[None]:
     yield
   except ray.exceptions.RayTaskError as error:
     cause = error.cause if isinstance(error.cause, Exception) else error
-    kind = UserError if isinstance(cause, UserError) else RunFailedError
-    raise kind(line_of(cause)) from None
+    if isinstance(cause, UserError):
+      raise UserError(line_of(cause)) from None
+    raise RunFailedError(_reason(cause) if _MISSING.search(str(cause)) else line_of(cause)) from None

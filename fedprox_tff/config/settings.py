@@ -79,7 +79,7 @@ class Settings:
   gpus_per_worker: float | None = _setting(
     float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has', low=0.01)
   wait_for_workers: float | None = _setting(
-    float, MACHINE, 'with --runtime=ray: seconds to wait for a worker where there is none', low=0)
+    float, MACHINE, 'with --runtime=ray: seconds to wait for a worker when all have died', low=0)
 
   rounds_per_evaluation: int = _setting(
     int, RESULTS, 'evaluate every so many rounds, and in the last one', 1, low=1)

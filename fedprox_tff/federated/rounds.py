@@ -32,7 +32,8 @@ class Rounds:
     Args:
       state: The process's state.
       cohort: The payloads of `client_payload`, without clients' states.
-      read_state: Returns what a client has kept; called once for each communication of a client, from any thread.
+      read_state: Returns what a client has kept; called for each communication of a client, from any thread, and again
+        if a worker of a cluster died over it.
       keep_state: Is told what a client keeps now; a client that was left out keeps what it had. Neither is called for
         methods whose clients keep nothing.
 

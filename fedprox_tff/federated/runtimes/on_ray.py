@@ -140,7 +140,7 @@ class _Workers:
         raise UserError(f'node {answer["node"]} {different}.')
     nodes = sorted({answer['node'] for answer in answers})
     number = f'{len(answers)}' if len(answers) == self._crew.size else f'{len(answers)} of {self._crew.size}'
-    say(f'ray: {number} workers on {", ".join(nodes)}')
+    say(f'ray: {number} worker{"s" if self._crew.size > 1 else ""} on {", ".join(nodes)}')
     if len(answers) < self._crew.size:
       say(f'ray: the others join when the cluster has room for them: each takes {self._crew.needs}')
 
