@@ -7,6 +7,7 @@ are its own as long as it touches its claims.
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from fedprox_tff.sweeps.worker_actor import About, Job, WorkerActor
 
 _PATIENCE_SECONDS = 30.0  # with a cluster that has not placed an actor
 _TICK_SECONDS = 0.5
+_EXCEPTION = re.compile(r'[\w.]+(Error|Exception): ')  # the last line of a traceback
 _FORWARDED = ('FEDPROX_DATA_DIR',)  # variables that actors have too, unless their node has other values
 
 
@@ -92,13 +94,13 @@ class Actors:
     )
     return Actor(self, remote.remote(job), number)
 
-  def refuse(self, about: About) -> None:
-    """Places no more actors on a node, and says so once."""
-    if about.node_id not in self._refused:
-      (node,) = [node for node in self.ray.nodes() if node['NodeID'] == about.node_id]
+  def refuse(self, node_id: str, refusal: str) -> None:
+    """Places no more actors on a node, and says once why."""
+    if node_id not in self._refused:
+      (node,) = [node for node in self.ray.nodes() if node['NodeID'] == node_id]
       host, name = node['NodeManagerHostname'], node['NodeName']
-      reason = f'node {host}{f" ({name})" if name != host else ""} {about.refusal}'
-      self._refused[about.node_id] = reason
+      reason = f'node {host}{f" ({name})" if name != host else ""} {refusal}'
+      self._refused[node_id] = reason
       self._say(f'warning: {reason}; it is left out')
 
   def note_waiting(self, number: int, is_waiting: bool) -> None:
@@ -167,8 +169,10 @@ class Actor:
     try:
       answer = self._engine.ray.get(self._promise)
     except self._engine.ray.exceptions.RayError as error:
-      lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-      self.has_failed, self._words = True, lines[-1] if lines else type(error).__name__
+      self.has_failed, self._words = True, _words(error)
+      if not self._is_placed and 'Traceback' in str(error):  # as where our package is missing
+        self._engine.refuse(self._node_id(), f'cannot start an actor ({self._words})')
+        self.has_failed = False
       self.kill()
       return
     if not isinstance(answer, About):
@@ -178,7 +182,18 @@ class Actor:
     self.owner, self._is_placed = answer.owner, True
     self._engine.note_waiting(self._number, False)
     if answer.refusal:
-      self._engine.refuse(answer)
+      self._engine.refuse(answer.node_id, answer.refusal)
       self.kill()
     else:
       self._promise = self._actor.work.remote()
+
+  def _node_id(self) -> str:
+    """Returns the node on which Ray has started the actor, or tried to."""
+    return self._engine.ray._private.state.actors(actor_id=self._actor._actor_id.hex())['Address']['NodeID']
+
+
+def _words(error: Exception) -> str:
+  """Returns one line of what Ray says: the exception of ours in it, or the end."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+  ours = [line for line in lines if _EXCEPTION.match(line)]
+  return (ours or lines)[-1]

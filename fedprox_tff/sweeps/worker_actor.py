@@ -13,6 +13,8 @@ from fedprox_tff.machine.processes import node
 from fedprox_tff.sweeps import session_folder
 from fedprox_tff.sweeps.worker import Stop, work
 
+_VISIBLE_SECONDS = 5.0  # in which a shared disk shows a new file
+
 
 class Job(NamedTuple):
   """What a sweep tells its actors."""
@@ -64,14 +66,11 @@ class WorkerActor:
     if different:
       return different
     folder = self._session.parents[2]
-    try:  # patiently: a shared disk may show a new file a moment later
+    try:
       seen = patiently(lambda: session_folder.read(self._session), _VISIBLE_SECONDS)
     except (OSError, ValueError, KeyError):
       return f'does not see the results in {folder} that the sweep writes: a folder that all nodes share is needed'
     return '' if seen.token == self._job.token else f'has another folder {folder} than the sweep'
-
-
-_VISIBLE_SECONDS = 5.0
 
 
 def _share_gpus() -> None:

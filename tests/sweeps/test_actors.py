@@ -19,13 +19,14 @@ pytest.importorskip('ray', reason='"make ray" installs Ray')
 from ray.cluster_utils import Cluster
 
 from fedprox_tff import sweep
+from fedprox_tff.cluster.versions import versions
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine.resources import GIB
-from fedprox_tff.sweeps import actors, grids, status, worker
+from fedprox_tff.sweeps import actors, grids, status, worker, worker_actor
 from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.session_folder import SessionFolder
-from fedprox_tff.sweeps.worker_actor import About
+from fedprox_tff.sweeps.worker_actor import Job, WorkerActor
 from fedprox_tff.training import checkpoint_file, run_folder
 from tests.test_run import lasting, read_rows
 
@@ -303,11 +304,31 @@ def test_refused_nodes_get_no_actor_and_without_another_one_the_sweep_fails(tmp_
   engine = actors.Actors(ray, gpus=0.0, say=said.append)
   session = SessionFolder([Config.from_flags({'dataset': 'digits', 'results_dir': str(tmp_path)})], since=0.0)
   for _ in range(2):
-    engine.refuse(About(('x', 1), 'a', 'has numpy 1, and 2 is needed'))
+    engine.refuse('a', 'has numpy 1, and 2 is needed')
   assert said == ['warning: node host-a (a) has numpy 1, and 2 is needed; it is left out']
   engine.hire(session, 1)
   assert ray.asked['label_selector'] == {'ray.io/node-id': '!in(a)'}
-  engine.refuse(About(('x', 1), 'b', 'does not see it'))
+  engine.refuse('b', 'does not see it')
   with pytest.raises(RunFailedError, match=r'^no node is left to work on: node host-b \(b\) does not see it\.$'):
     engine.hire(session, 2)
+  session.close()
+
+
+@pytest.mark.parametrize(
+  ('change', 'refusal'),
+  [
+    ({}, ''),
+    ({'token': 'another'}, 'has another folder {} than the sweep'),
+    ({'session': 'results/.sweeps/s/session.json'}, 'does not see the results in results that the sweep writes'),
+    ({'versions': {'tensorflow': '1.0'}}, 'has tensorflow 2.'),
+    ({'versions': {'jax_of_another_day': '1.0'}}, 'has jax_of_another_day missing, and 1.0 is needed'),
+  ],
+)
+def test_a_node_that_sees_other_results_or_has_other_versions_is_refused(tmp_path, monkeypatch, change, refusal):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(worker_actor, '_VISIBLE_SECONDS', 0.0)
+  session = SessionFolder([Config.from_flags({'dataset': 'digits', 'results_dir': str(tmp_path)})], since=0.0)
+  job = Job(session.as_flags_say, session.token, str(tmp_path), {}, '1', versions())._replace(**change)
+  assert WorkerActor(job)._refusal().startswith(refusal.format(tmp_path))
+  assert bool(WorkerActor(job)._refusal()) == bool(refusal)
   session.close()
