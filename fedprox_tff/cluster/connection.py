@@ -68,6 +68,15 @@ def nodes(ray: Any) -> list[dict[str, Any]]:
   return [node for node in ray.nodes() if node['Alive']]
 
 
+def has_head(ray: Any) -> bool:
+  """Returns whether the head of the cluster still listens; without it, Ray ends this process after a minute."""
+  try:
+    _knock(ray.get_runtime_context().gcs_address)
+  except OSError:
+    return False
+  return True
+
+
 def _init(ray: Any, address: str) -> None:
   options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
   try:
@@ -80,12 +89,14 @@ def _init(ray: Any, address: str) -> None:
     )
   except ConnectionError as error:
     if address != AUTO:
-      raise UserError(f'--ray_address={address}: {line_of(error)}') from None
+      raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
     raise NoClusterError(
       '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
       '--ray_address=local starts a cluster for this command alone.'
     ) from None
-  except (RuntimeError, ValueError, TimeoutError) as error:  # such as another version of Ray or Python
+  except UserError:
+    raise
+  except Exception as error:  # of many kinds, such as that the cluster has another version, or starts too slowly
     raise UserError(f'--ray_address={address}: {line_of(error)}') from None
 
 

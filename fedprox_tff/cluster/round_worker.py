@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.cluster.loaded import Loaded
-from fedprox_tff.cluster.versions import versions
+from fedprox_tff.cluster.versions import difference, versions
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork, TreeSum
 
@@ -62,8 +62,17 @@ class RoundWorker:
     self._works: dict[str, GroupWork] = {}
 
   def about(self) -> dict[str, Any]:
-    """Returns where it is, and the versions of what decides about bits."""
-    return {'node': socket.gethostname(), 'pid': os.getpid(), 'versions': versions()}
+    """Returns where it is."""
+    return {'node': socket.gethostname(), 'pid': os.getpid()}
+
+  def check(self, needed: dict[str, str]) -> None:
+    """Refuses to work with other versions of what decides about the bits of a result.
+
+    Raises:
+      UserError: If a version differs; it names the node.
+    """
+    if different := difference(versions(), needed):
+      raise UserError(f'node {socket.gethostname()} {different}.')
 
   def load(self, load: Callable[[], Loaded], fingerprint: str) -> None:
     """Loads the federation from this node's files.

@@ -19,6 +19,7 @@ pytest.importorskip('ray', reason='"make ray" installs Ray')
 from ray.cluster_utils import Cluster
 
 from fedprox_tff import sweep
+from fedprox_tff.cluster import connection
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
@@ -28,6 +29,7 @@ from fedprox_tff.sweeps.claims import Claims
 from fedprox_tff.sweeps.session_folder import SessionFolder
 from fedprox_tff.sweeps.worker_actor import Job, WorkerActor
 from fedprox_tff.training import checkpoint_file, run_folder
+from tests.ray_nodes import soon
 from tests.test_run import lasting, read_rows
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -48,6 +50,26 @@ HEALTH = {
   'health_check_timeout_ms': 500,
   'health_check_failure_threshold': 3,
 }
+
+
+@pytest.fixture
+def rays(monkeypatch):
+  """The folder of all Ray that a test starts, and leaves nothing of; its path is short, since sockets are in it."""
+  folder = tempfile.mkdtemp(prefix='ray', dir='/tmp')
+  monkeypatch.setenv('RAY_TMPDIR', folder)
+  yield folder
+  assert soon(lambda: not of(folder))
+  shutil.rmtree(folder)
+
+
+def of(rays):
+  """Returns the processes that have a folder for Ray."""
+  found = []
+  for process in psutil.process_iter():
+    with contextlib.suppress(psutil.Error):
+      if process.environ().get('RAY_TMPDIR') == rays and process.pid != os.getpid():
+        found.append(process)
+  return found
 
 
 @pytest.fixture(scope='module')
@@ -142,7 +164,7 @@ def halt_in_the_middle(of_raylet, configs):
   return None
 
 
-def test_a_killed_actor_and_one_whose_link_is_cut_leave_the_bits_as_they_are(grid, undisturbed, tmp_path):
+def test_a_killed_actor_and_one_whose_link_is_cut_leave_the_bits_as_they_are(grid, undisturbed, rays, tmp_path):
   """Ray takes the node of an actor for dead that sleeps and then goes on; spare ones must not take its cell.
 
   A process has begun the sweep. A third node has another home, so that it does not see the results.
@@ -184,11 +206,10 @@ def test_a_killed_actor_and_one_whose_link_is_cut_leave_the_bits_as_they_are(gri
   assert 'Traceback' not in said
 
 
-def test_ctrl_c_saves_and_leaves_nothing_behind(grid, tmp_path):
+def test_ctrl_c_saves_and_leaves_nothing_behind(grid, rays, tmp_path):
   configs = configs_of(grid, tmp_path / 'results', rounds=5000)
-  rays = pathlib.Path(tempfile.mkdtemp(prefix='ray', dir='/tmp'))  # the paths of sockets are short
   flags = [f'--results_dir={tmp_path / "results"}', '--rounds=5000', '--ray_address=local', '--jobs=1']
-  process = start(grid, tmp_path / 'out', *flags, RAY_TMPDIR=str(rays))
+  process = start(grid, tmp_path / 'out', *flags)
   try:
     wait_for(lambda: total_rounds(configs) > 5, process)
     assert of(rays)
@@ -198,7 +219,6 @@ def test_ctrl_c_saves_and_leaves_nothing_behind(grid, tmp_path):
     process.kill()
     process.wait()
   assert not of(rays)
-  shutil.rmtree(rays)
   said = (tmp_path / 'out').read_text()
   assert 'stopping: the rounds at work are finished and saved' in said
   assert 'Traceback' not in said
@@ -208,16 +228,6 @@ def test_ctrl_c_saves_and_leaves_nothing_behind(grid, tmp_path):
     'released'
   ]
   assert not (tmp_path / 'results' / '.sweeps').exists()
-
-
-def of(rays):
-  """Returns the processes of a cluster, by its folder."""
-  found = []
-  for process in psutil.process_iter():
-    with contextlib.suppress(psutil.Error):
-      if process.environ().get('RAY_TMPDIR') == str(rays):
-        found.append(process)
-  return found
 
 
 @pytest.mark.parametrize(
@@ -284,6 +294,7 @@ def test_as_many_actors_as_cpus_gpus_and_memory_of_each_node_allow(nodes, gpus, 
 
 def test_without_room_the_cluster_is_named_once_with_what_is_needed(tmp_path, monkeypatch):
   monkeypatch.setattr(actors, '_PATIENCE_SECONDS', 0.0)
+  monkeypatch.setattr(connection, 'has_head', lambda ray: True)
   said = []
   ray = FakeRay(Node('a', CPU=1, GPU=1, memory=9 * GIB))
   engine = actors.Actors(ray, gpus=0.25, say=said.append)

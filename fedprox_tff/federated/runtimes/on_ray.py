@@ -20,9 +20,8 @@ from fedprox_tff.cluster import connection
 from fedprox_tff.cluster.crew import Crew
 from fedprox_tff.cluster.loaded import Loaded
 from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared
-from fedprox_tff.cluster.versions import difference, versions
+from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core import threads
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
 from fedprox_tff.federated.runtimes.context import BlockSum, BlockSums, MapReduceContext
 
@@ -124,6 +123,7 @@ class _Workers:
     self._shared: dict[int, tuple[tf.Tensor, Shared]] = {}  # by id
     self._fingerprint: str | None = None
     self.is_rehearsing = False
+    crew.teach('versions', 'check', versions())
 
   def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
     self._shared = {id(tensor): (tensor, Shared(place)) for place, tensor in enumerate(tensors)}
@@ -134,10 +134,7 @@ class _Workers:
   def begin(self, say: Callable[[str], None]) -> None:
     self._crew.say = say
     self._crew.assemble(_ASSEMBLY_SECONDS)
-    here, answers = versions(), self._crew.ask_all('about')
-    for answer in answers:
-      if different := difference(answer['versions'], here):
-        raise UserError(f'node {answer["node"]} {different}.')
+    answers = self._crew.ask_all('about')
     nodes = sorted({answer['node'] for answer in answers})
     number = f'{len(answers)}' if len(answers) == self._crew.size else f'{len(answers)} of {self._crew.size}'
     say(f'ray: {number} worker{"s" if self._crew.size > 1 else ""} on {", ".join(nodes)}')
