@@ -173,14 +173,14 @@ def test_a_killed_actor_and_one_whose_link_is_cut_leave_the_bits_as_they_are(gri
   configs = configs_of(grid, tmp_path / 'results')
   work(configs, StopAfter(configs, 20))
   assert 20 <= total_rounds(configs) < 400
-  head = {'num_cpus': 2, 'include_dashboard': False, '_system_config': HEALTH, 'env_vars': home}
+  head = {'num_cpus': 1, 'include_dashboard': False, '_system_config': HEALTH, 'env_vars': home}
   cluster = Cluster(initialize_head=True, head_node_args=head)
   # Addresses of their own: the sweep joins a node that has its address.
   cut = cluster.add_node(num_cpus=1, env_vars=home, node_ip_address='127.0.0.2')
   raylet, halted, killed = psutil.Process(cut.all_processes['raylet'][0].process.pid), [], set()
   cluster.add_node(num_cpus=1, env_vars={'HOME': '/elsewhere'}, node_ip_address='127.0.0.3')
   address = f'--ray_address={cluster.address}'
-  process = start(grid, out, '--results_dir=~/results', address, '--jobs=3', **home)
+  process = start(grid, out, '--results_dir=~/results', address, '--jobs=2', **home)
   try:
     wait_for(lambda: halted.append(halt_in_the_middle(raylet, configs)) or halted[-1], process)
     sleeper, its_cell = halted[-1]
