@@ -14,6 +14,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.machine.resources import GIB
+from fedprox_tff.sweeps.claims import Record
 from fedprox_tff.sweeps.pool import Pool
 from fedprox_tff.sweeps.processes import Processes, default_jobs
 from fedprox_tff.sweeps.session_folder import SessionFolder
@@ -61,6 +62,60 @@ def test_processes_that_end_at_once_end_the_sweep(tmp_path):
       time.sleep(0.05)
   session.close()
   assert (tmp_path / '.sweeps').exists()  # with what they said
+
+
+class Ended:
+  """A worker that has ended already."""
+
+  def __init__(self, owner, has_failed):
+    self.owner, self.has_failed = owner, has_failed
+
+  def has_ended(self):
+    return True
+
+  def last_words(self):
+    return 'no luck'
+
+
+class Engine:
+  """Hires workers that have ended."""
+
+  noun = ('actor', 'actors')
+
+  def __init__(self, *workers):
+    self.workers, self.hired = workers, 0
+
+  def hire(self, session, number):
+    self.hired += 1
+    return Ended(*self.workers[(number - 1) % len(self.workers)])
+
+
+CLAIMED = {'cell': Record(generation=0, modified=0.0, node='there', pid=7)}
+
+
+@pytest.mark.parametrize(
+  ('workers', 'is_over'),
+  [
+    ([(('', -1), True)], True),
+    ([(('there', 8), True)], True),
+    ([(('elsewhere', 7), True)], True),  # a number means a process on one machine only
+    ([(('there', 7), True)], False),  # it had a cell: the cell counts how often that happens
+    ([(('', -1), False)], False),  # it was refused, and others may not be
+    ([(('', -1), True), (('', -1), True), (('there', 7), True)], False),
+  ],
+)
+def test_workers_that_fail_without_a_cell_again_and_again_end_the_sweep(workers, is_over):
+  engine = Engine(*workers)
+  pool = Pool(None, engine, jobs=1)
+  if is_over:
+    with pytest.raises(RunFailedError, match=r'^the actors of the sweep end at once: no luck$'):
+      for _ in range(10):
+        pool.tend(CLAIMED, 5)
+    assert engine.hired == 3
+  else:
+    for _ in range(10):
+      pool.tend(CLAIMED, 5)
+    assert engine.hired == 10
 
 
 def of_a_dead_sweep():
