@@ -10,7 +10,8 @@ import os
 import pathlib
 import signal
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fedprox_tff.core.errors import UserError, line_of
@@ -19,6 +20,7 @@ from fedprox_tff.machine.resources import usable_cores
 AUTO, LOCAL = 'auto', 'local'  # addresses: the cluster that this machine is a node of; one for this process alone
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PORT_SECONDS = 5.0  # in which the head of a cluster has to let us in
 # Ray's own words for what is no news to our users, and what it would send to its makers.
 _ENVIRONMENT = {
@@ -50,33 +52,14 @@ def joined(address: str, flag: str) -> Iterator[Any]:
   """
   ray = _import(flag)
   _check(address)
-  options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
-  with _signals_kept(), _silent():
-    try:
-      ray.init(
-        address=_found(ray) if address == AUTO else address,
-        job_config=ray.job_config.JobConfig(code_search_path=[str(_ROOT)]),
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        **options,
-      )
-    except ConnectionError as error:
-      if address != AUTO:
-        raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
-      raise NoClusterError(
-        '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
-        '--ray_address=local starts a cluster for this command alone.'
-      ) from None
-    except UserError:
-      raise
-    except Exception as error:  # of many kinds, such as that the cluster has another version, or starts too slowly
-      raise UserError(f'--ray_address={address}: {line_of(error)}') from None
-  # What Ray would print over our own lines whenever a worker dies, and has no option for.
-  ray._private.worker.print_to_stdstream = lambda *_, **__: None
   try:
+    with _signals_held(), _silent():
+      _init(ray, address)
+    # What Ray would print over our own lines whenever a worker dies, and has no option for.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     yield ray
   finally:
-    with _signals_kept():
+    with _signals_kept(lambda *_: None):  # it takes a second; what is in its way now leaves processes behind
       ray.shutdown()
 
 
@@ -92,6 +75,29 @@ def has_head(ray: Any) -> bool:
   except OSError:
     return False
   return True
+
+
+def _init(ray: Any, address: str) -> None:
+  options = {'num_cpus': usable_cores(), 'include_dashboard': False} if address == LOCAL else {}
+  try:
+    ray.init(
+      address=_found(ray) if address == AUTO else address,
+      job_config=ray.job_config.JobConfig(code_search_path=[str(_ROOT)]),
+      logging_level=logging.ERROR,
+      log_to_driver=False,
+      **options,
+    )
+  except ConnectionError as error:
+    if address != AUTO:
+      raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+    raise NoClusterError(
+      '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
+      '--ray_address=local starts a cluster for this command alone.'
+    ) from None
+  except UserError:
+    raise
+  except Exception as error:  # of many kinds, such as that the cluster has another version, or starts too slowly
+    raise UserError(f'--ray_address={address}: {line_of(error)}') from None
 
 
 def _import(flag: str) -> Any:
@@ -163,13 +169,39 @@ def _silent() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-  """Gives a program its signals back after the block: Ray handles SIGTERM in its own way."""
-  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-  before = {number: signal.getsignal(number) for number in numbers}
+def _signals_held() -> Iterator[None]:
+  """Holds up signals until the block has ended: a cluster that is half started leaves processes behind.
+
+  A second one is heard at once, for the block may wait for a cluster that does not answer.
+  """
+  noted: list[int] = []
+  before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+  def handle(number: int, frame: Any) -> None:
+    noted.append(number)
+    if len(noted) > 1 and callable(before[number]):
+      noted.clear()
+      before[number](number, frame)
+
   try:
+    with _signals_kept(handle):
+      yield
+  finally:
+    if noted:
+      signal.raise_signal(noted[0])
+
+
+@contextlib.contextmanager
+def _signals_kept(handler: Callable[[int, Any], None]) -> Iterator[None]:
+  """Has another handler for signals in the block, and the program's own ones after it: Ray sets one of its own."""
+  before = {number: signal.getsignal(number) for number in _SIGNALS}
+  is_main = threading.current_thread() is threading.main_thread()
+  try:
+    for number in before if is_main else ():
+      if before[number] is not signal.SIG_IGN:
+        signal.signal(number, handler)
     yield
   finally:
-    for number, handler in before.items():
-      if signal.getsignal(number) is not handler:
-        signal.signal(number, handler)
+    for number in before if is_main else ():
+      if signal.getsignal(number) is not before[number]:
+        signal.signal(number, before[number])

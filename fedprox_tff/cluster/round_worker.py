@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.cluster.loaded import Loaded
-from fedprox_tff.cluster.versions import versions
+from fedprox_tff.cluster.versions import difference, versions
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork, TreeSum
 
@@ -76,9 +76,8 @@ class RoundWorker:
     Raises:
       UserError: If a version differs; it names the node.
     """
-    for package, version in versions().items():
-      if version != needed[package]:
-        raise UserError(f'node {socket.gethostname()} has {package} {version}, and {needed[package]} is needed.')
+    if different := difference(versions(), needed):
+      raise UserError(f'node {socket.gethostname()} {different}.')
 
   def load(self, load: Callable[[], Loaded], fingerprint: str) -> None:
     """Loads the federation from this node's files.

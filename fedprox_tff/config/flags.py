@@ -56,7 +56,8 @@ SERVER_OPTIMIZER = {
 
 
 # Flags of `fedprox_tff.sweep` alone, and of absl.
-_RESERVED = {'jobs', 'dry_run', 'index', 'count', 'help', 'helpfull', 'helpshort', 'helpxml', 'flagfile', 'undefok'}
+_OF_SWEEPS = {'jobs', 'engine', 'gpus_per_job', 'dry_run', 'index', 'count'}
+_RESERVED = {*_OF_SWEEPS, 'help', 'helpfull', 'helpshort', 'helpxml', 'flagfile', 'undefok'}
 
 
 class Flag(NamedTuple):

@@ -11,6 +11,10 @@ is an owner's that has not written it yet.
 An owner shows that it lives by touching its file. It is dead if its process is gone, which processes on its own node
 see at once, or if its file was not touched for a minute, which is what others see. All times are those of the disk's
 clock, so that machines need not agree about the time.
+
+An owner that could not touch its file for most of that minute, because it slept or the disk was away, cannot know
+whether it still is the owner. It writes nothing until it has created generation g + 1 itself. If another one has, it
+has lost the cell.
 """
 
 import contextlib
@@ -22,6 +26,7 @@ import pathlib
 import re
 import tempfile
 import threading
+import time
 from typing import Any, Literal, get_args
 
 from fedprox_tff.machine import files
@@ -30,6 +35,7 @@ from fedprox_tff.machine.processes import node, start_of
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+_LEASE = 0.75  # of that time an owner relies on a touch; the rest is for the clocks, and for what it is writing
 ATTEMPTS = 2  # of a cell, by one sweep, if the processes that ran it died
 
 State = Literal['running', 'released', 'failed']
@@ -85,7 +91,7 @@ class Claims:
     for name in os.listdir(self.folder) if self.folder.exists() else ():
       if match := _NAME.fullmatch(name):
         newest[match[1]] = max(newest.get(match[1], 0), int(match[2]))
-    records = {cell: self._read(cell, generation) for cell, generation in newest.items()}
+    records = {cell: self.read(cell, generation) for cell, generation in newest.items()}
     return {cell: record for cell, record in records.items() if record}
 
   def is_held(self, record: Record | None) -> bool:
@@ -111,6 +117,7 @@ class Claims:
     """Claims a cell whose newest record is known, as far as it still is the newest; see `acquire`."""
     if self.is_held(record) or self.has_failed(record):
       return None
+    began = _clock()
     died = record is not None and record.state == 'running' and record.modified >= self.since
     mine = Record(
       generation=record.generation + 1 if record else 0,
@@ -122,9 +129,11 @@ class Claims:
     )
     if mine.attempt > ATTEMPTS:
       reason = f'its process died {ATTEMPTS} times, the last time without a word (was the memory enough?)'
-      self._create(cell, dataclasses.replace(mine, state='failed', reason=reason))
+      self.create(cell, dataclasses.replace(mine, state='failed', reason=reason))
       return None
-    return Claim(self, cell, mine, self._heartbeat) if self._create(cell, mine) else None
+    if not self.create(cell, mine):
+      return None
+    return Claim(self, cell, mine, began=began, heartbeat=self._heartbeat, lease=_LEASE * self._stale)
 
   def remove(self, cell: str, generation: int) -> None:
     """Removes the claims of a cell that is done, up to a generation; the newest goes last, since it is what counts."""
@@ -139,7 +148,8 @@ class Claims:
     """Returns the file of a claim."""
     return self.folder / f'{cell}.{generation}'
 
-  def _create(self, cell: str, record: Record) -> bool:
+  def create(self, cell: str, record: Record) -> bool:
+    """Creates the file of a claim; returns whether there was none."""
     try:
       file = os.open(self.path(cell, record.generation), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -148,7 +158,7 @@ class Claims:
       stream.write(to_json(record))
     return True
 
-  def _read(self, cell: str, generation: int) -> Record | None:
+  def read(self, cell: str, generation: int) -> Record | None:
     """Returns a record; None if the cell was done just now, and one of nobody's if its owner has not written it yet."""
     path = self.path(cell, generation)
     try:
@@ -174,13 +184,26 @@ class Claims:
 class Claim:
   """A cell of this process; touched by a thread until it is given up in one of three ways."""
 
-  def __init__(self, claims: Claims, cell: str, record: Record, heartbeat: float):
-    self._claims, self._cell, self._record, self._heartbeat = claims, cell, record, heartbeat
-    self._path = claims.path(cell, record.generation)
+  def __init__(self, claims: Claims, cell: str, record: Record, *, began: float, heartbeat: float, lease: float):
+    self._claims, self._cell, self._record = claims, cell, record
+    self._heartbeat, self._lease = heartbeat, lease
+    self._until = began + lease  # when another process might take the cell, by our clock
     self._end = threading.Event()
+    self._changing = threading.Lock()
     self.is_lost = False  # to one who took this process for dead: it was suspended, or cut off from the disk
     self._thread = threading.Thread(target=self._beat, name=f'claim of {cell}', daemon=True)
     self._thread.start()
+
+  def is_mine(self) -> bool:
+    """Returns whether the cell still is this process's, and will be for a while: to ask before anything is written.
+
+    Raises:
+      OSError: If the disk does not say so.
+    """
+    with self._changing:
+      if not self.is_lost and _clock() >= self._until:
+        self._renew()
+      return not self.is_lost
 
   def finish(self) -> None:
     """The cell is done: nobody needs its claims any more."""
@@ -197,6 +220,8 @@ class Claim:
 
   def _leave(self, state: State, reason: str) -> None:
     self._stop()
+    if self.is_lost:
+      return
     text = to_json(dataclasses.replace(self._record, state=state, reason=reason))
     patiently(lambda: files.write_text(self._path, text))
 
@@ -206,13 +231,44 @@ class Claim:
 
   def _beat(self) -> None:
     while not self._end.wait(self._heartbeat):
-      try:
-        os.utime(self._path)
-        self.is_lost |= self._claims.path(self._cell, self._record.generation + 1).exists()
-      except FileNotFoundError:
-        self.is_lost = True
-      except OSError:
-        continue  # the disk is away for a while
+      with contextlib.suppress(OSError), self._changing:  # the disk is away for a while
+        self._touch()
+
+  def _touch(self) -> None:
+    began = _clock()
+    if self.is_lost:
+      return
+    if began >= self._until:
+      self._renew()
+      return
+    try:
+      os.utime(self._path)
+      self.is_lost = self._claims.path(self._cell, self._record.generation + 1).exists()
+    except FileNotFoundError:
+      self.is_lost = True
+    if _clock() < self._until:  # else the touch may have come too late
+      self._until = began + self._lease
+
+  def _renew(self) -> None:
+    """Claims the cell as any other process would have to that takes this one for dead: one of them can."""
+    began, old = _clock(), self._record
+    new = dataclasses.replace(old, generation=old.generation + 1)
+    if not self._claims.create(self._cell, new):
+      self.is_lost = True
+    elif self._claims.read(self._cell, old.generation) is None:  # another one finished the cell and removed its claims
+      self._claims.path(self._cell, new.generation).unlink(missing_ok=True)
+      self.is_lost = True
+    else:
+      self._record, self._until = new, began + self._lease
+
+  @property
+  def _path(self) -> pathlib.Path:
+    return self._claims.path(self._cell, self._record.generation)
+
+
+def _clock() -> float:
+  """Returns seconds by a clock that runs on while the machine is suspended."""
+  return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _values(content: bytes) -> dict[str, Any]:

@@ -44,6 +44,10 @@ class Report:
         say(line, stream=self._stream)
       self._last_step = step
 
+  def say(self, line: str) -> None:
+    """Reports a line beside the live one."""
+    say(f'\r\x1b[K{line}' if self._live else line, stream=self._stream)
+
   def close(self) -> None:
     """Leaves the live line."""
     say(stream=self._stream)

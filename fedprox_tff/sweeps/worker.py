@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of a sweep: python -m fedprox_tff.sweeps.worker SESSION, which `fedprox_tff.sweep` starts.
+"""What a process or an actor of a sweep does: it claims cell after cell until none is free.
 
-It imports TensorFlow once, then claims cell after cell until none is free, and keeps what the next cell can share: the
-runtime, compiled computations, the data. What a cell says, C++ included, goes to its own log.
+It imports TensorFlow once, and keeps what the next cell can share: the runtime, compiled computations, the data. What a
+cell says, C++ included, goes to its own log.
 """
 
 import contextlib
-import ctypes
-import json
 import os
 import pathlib
-import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
@@ -23,69 +20,56 @@ from fedprox_tff.core.errors import LockedError, RunFailedError, UserError, line
 from fedprox_tff.machine import scratch
 from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.machine.patience import patiently
-from fedprox_tff.sweeps import status
+from fedprox_tff.sweeps import session_folder, status
 from fedprox_tff.sweeps.claims import Claim, Claims
 from fedprox_tff.training import run_folder
 from fedprox_tff.training.progress import Progress
 
-_PR_SET_PDEATHSIG = 1
-
 
 class Stop:
-  """Set by a signal: the round at work is finished and saved, then the process ends.
-
-  SIGTERM is how the sweep ends its processes, so that it is heard in any case; the others stay ignored if they are.
-  """
+  """Whether the worker is to end: the round at work is finished and saved before."""
 
   def __init__(self):
     self.is_requested = False
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, self._request)
 
-  def _request(self, *_) -> None:
+  def request(self, *_) -> None:
+    """Asks for it; may be a signal's handler, or called from another thread."""
     self.is_requested = True
 
 
 class _InterruptedCellError(Exception):
-  """The cell must be left after a whole round."""
+  """The cell must be left: after a whole round, or before one is written if it is no longer ours."""
 
 
-def main(argv: Sequence[str]) -> int:
-  """Works on the session whose file is the argument, and returns an exit code."""
-  stop = Stop()
-  path = pathlib.Path(argv[1])
+def work(path: pathlib.Path, stop: Stop, prepare: Callable[[], None] = lambda: None) -> int:
+  """Works on the cells of a session until none is free, and returns an exit code.
+
+  Args:
+    path: The session's file.
+    stop: Ends it early.
+    prepare: Called when TensorFlow is imported and has not started.
+  """
   try:
-    begun = json.loads(path.read_text())
+    begun = session_folder.read(path)
   except FileNotFoundError:  # the sweep has ended
     return INTERRUPTED
-  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the sweep may be killed; its cells are to be left tidily
-  if os.getppid() != begun['pid']:
-    return INTERRUPTED
-  sys.orig_argv[:] = begun['command']  # what config.json shall say
+  sys.orig_argv[:] = begun.command  # what config.json shall say
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   # TensorFlow takes seconds: it is imported before the first claim, so that others can have that cell.
   from fedprox_tff.training.session import Session
 
-  claims = Claims(pathlib.Path(begun['claims']), since=begun['since'])
+  prepare()
+  claims = Claims(status.claims_folder(begun.cells[0]), since=begun.since)
   with scratch.own(), Session() as session:
     code, recent = DONE, None
     done: set[Config] = set()  # cells that are known to be
     while code == DONE and not stop.is_requested:
-      taken = patiently(lambda recent=recent: _take(_cells(path), claims, recent, done))
+      taken = patiently(lambda recent=recent: _take(session_folder.cells(path), claims, recent, done))
       if taken is None:
         return DONE
       recent, claim = taken
       code = _run(recent, claim, session, stop)
   return INTERRUPTED if stop.is_requested else code
-
-
-def _cells(path: pathlib.Path) -> list[Config]:
-  """Returns the session's cells, which become more where a search ends; none after the sweep's end."""
-  try:
-    return [Config.from_record(values) for values in json.loads(path.read_text())['cells']]
-  except FileNotFoundError:
-    return []
 
 
 def _take(
@@ -123,12 +107,19 @@ def _run(config: Config, claim: Claim, session: Any, stop: Stop) -> int:
 
 
 def _run_logged(config: Config, claim: Claim, session: Any, stop: Stop, log: TextIO) -> int:
-  def check() -> None:
+  def after_round() -> None:
     if stop.is_requested or claim.is_lost:
       raise _InterruptedCellError
 
+  def before_writing() -> None:
+    if not patiently(claim.is_mine):
+      raise _InterruptedCellError
+
   try:
-    with session.open(config) as run, Progress(config.rounds, log, after_round=check) as progress:
+    with (
+      session.open(config, before_writing=before_writing) as run,
+      Progress(config.rounds, log, after_round=after_round) as progress,
+    ):
       run.train(progress)
   except _InterruptedCellError:
     if status.seems_done(config):  # that was its last round
@@ -175,7 +166,3 @@ def _output_to(config: Config) -> Iterator[TextIO]:
         stream.flush()
         os.dup2(descriptor, stream.fileno())
         os.close(descriptor)
-
-
-if __name__ == '__main__':
-  sys.exit(main(sys.argv))

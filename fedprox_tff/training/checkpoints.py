@@ -52,6 +52,7 @@ class Checkpoints:
     """
     if round_num in self._tables:
       return
+    self._folder.before_writing()
     try:
       table = None if client_states is None else self._client_states.save(client_states)
       self._folder.metrics.make_lasting()
@@ -86,6 +87,7 @@ class Checkpoints:
       UserError: If there are checkpoints and none of them can be used; it says why, and what to do.
       OSError: If something may be good and cannot be read. Nothing is changed then.
     """
+    self._folder.before_writing()
     self._client_states = client_states
     found = checkpoint_file.saved_rounds(self._folder.path)
     if not found and earlier_versions.saved_rounds(self._folder.path):

@@ -115,6 +115,7 @@ class RoundWriter:
     with tf.device(self._runtime.device):
       row = {**row, **self._evaluate(weights, round_num, client_states)}
     row |= rows.of_memory(self._runtime.worker_memory_mb())
+    self._folder.before_writing()
     self._folder.metrics.append(row, round_num)
     self._tensorboard.write(row, round_num)
     self._losses.append(row[columns.TRAIN_LOSS.name])

@@ -15,7 +15,7 @@ Nothing here needs TensorFlow; `tensorboard` and `checkpoints` do.
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fedprox_tff.config.record import Config
@@ -33,7 +33,15 @@ _ASIDE = 'damaged'
 class RunFolder:
   """The folder of one run, locked while it is open."""
 
-  def __init__(self, path: pathlib.Path, config: Config, record: dict[str, Any], notes: list[str]):
+  def __init__(
+    self,
+    path: pathlib.Path,
+    config: Config,
+    record: dict[str, Any],
+    notes: list[str],
+    *,
+    before_writing: Callable[[], None] = lambda: None,
+  ):
     """Opens the folder; `open_run` locks it before.
 
     Args:
@@ -41,8 +49,10 @@ class RunFolder:
       config: The run.
       record: What stands in its config.json.
       notes: What its user should know of damage to it.
+      before_writing: Called before rows or checkpoints are written or removed; an exception prevents that.
     """
     self.path, self.config, self.record, self.notes = path, config, record, notes
+    self.before_writing = before_writing
     self.aside = path / _ASIDE
     self.metrics = MetricsFile(path / metrics_file.NAME)
 
@@ -61,8 +71,16 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run(config: Config, dataset: FederatedDataset) -> Iterator[RunFolder]:
+def open_run(
+  config: Config, dataset: FederatedDataset, *, before_writing: Callable[[], None] = lambda: None
+) -> Iterator[RunFolder]:
   """Opens the folder of `config`, a new one or one that the same config has begun on the same data.
+
+  Args:
+    config: The run.
+    dataset: Its federation.
+    before_writing: Called before anything is written; an exception prevents that. Where file systems have no locks, it
+      is what keeps off a process that others take for dead.
 
   Raises:
     UserError: If the folder holds a run of another config or other data.
@@ -71,9 +89,10 @@ def open_run(config: Config, dataset: FederatedDataset) -> Iterator[RunFolder]:
   path = folder(config)
   files.make_folder(path)
   with _lock(path) as notes:
+    before_writing()
     files.remove_unfinished(path)
     record = _record(path, config, dataset, notes)
-    yield RunFolder(path, config, record, notes)
+    yield RunFolder(path, config, record, notes, before_writing=before_writing)
 
 
 def results_folder(config: Config) -> pathlib.Path:

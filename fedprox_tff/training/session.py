@@ -3,7 +3,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -51,12 +51,19 @@ class Session:
     self._stack.close()
 
   @contextlib.contextmanager
-  def open(self, config: Config, dataset: FederatedDataset | None = None) -> Iterator[Run]:
+  def open(
+    self,
+    config: Config,
+    dataset: FederatedDataset | None = None,
+    *,
+    before_writing: Callable[[], None] = lambda: None,
+  ) -> Iterator[Run]:
     """Opens a run, a new one or one that the same config has begun.
 
     Args:
       config: The run.
       dataset: Its federation, if the caller has it already. None: it is loaded, unless the run before had the same.
+      before_writing: Called before rows or checkpoints are written; see `run_folder.open_run`.
 
     Raises:
       UserError: If the config does not fit the data, the folder holds another run, or another process works in it.
@@ -71,7 +78,7 @@ class Session:
     runtime.share(
       experiment.train_examples, load, dataset.fingerprint, tf.nest.flatten(experiment.initial_client_state)
     )
-    with run_folder.open_run(config, dataset) as folder:
+    with run_folder.open_run(config, dataset, before_writing=before_writing) as folder:
       yield Run(config, experiment, runtime, folder)
 
   def _enter_runtime(self, config: Config) -> runtimes.Runtime:

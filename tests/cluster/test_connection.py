@@ -56,3 +56,17 @@ def test_a_cluster_of_ones_own_ends_with_the_block_and_leaves_signals_alone():
   finally:
     signal.signal(signal.SIGTERM, mine)
   assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_a_signal_is_held_up_until_a_cluster_has_started_and_a_second_one_is_heard():
+  done = []
+  with pytest.raises(KeyboardInterrupt), connection._signals_held():
+    signal.raise_signal(signal.SIGINT)
+    done.append('started')
+  assert done == ['started']
+  with pytest.raises(KeyboardInterrupt), connection._signals_held():
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    done.append('not reached')
+  assert done == ['started']
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

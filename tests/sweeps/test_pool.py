@@ -14,8 +14,10 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
 from fedprox_tff.machine.processes import node, start_of
 from fedprox_tff.machine.resources import GIB
-from fedprox_tff.sweeps.claims import Claims
-from fedprox_tff.sweeps.pool import Pool, default_jobs
+from fedprox_tff.sweeps.claims import Record
+from fedprox_tff.sweeps.pool import Pool
+from fedprox_tff.sweeps.processes import Processes, default_jobs
+from fedprox_tff.sweeps.session_folder import SessionFolder
 
 
 def configs(n, **values):
@@ -35,31 +37,85 @@ def test_one_process_has_the_gpu():
 
 
 def test_no_more_processes_than_free_cells_and_jobs(tmp_path):
-  claims = Claims(tmp_path / '.claims')
-  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=3, claims=claims)
+  session = SessionFolder(configs(5, results_dir=str(tmp_path)), since=0.0)
+  pool = Pool(session, Processes(), jobs=3)
   try:
     for num_free, processes in ((0, 0), (1, 1), (1, 1), (5, 3), (5, 3)):
       pool.tend({}, num_free)
-      assert len(pool._processes) == processes
+      assert len(pool._workers) == processes
   finally:
-    for process in pool._processes.values():
-      os.kill(process.pid, signal.SIGKILL)
+    for process in pool._workers:
+      os.kill(process.owner[1], signal.SIGKILL)
     pool.stop()
-    pool.close()
+    session.close()
   assert not (tmp_path / '.sweeps').exists()
 
 
 def test_processes_that_end_at_once_end_the_sweep(tmp_path):
-  claims = Claims(tmp_path / '.claims')
-  pool = Pool(tmp_path / '.sweeps', configs(5), jobs=1, claims=claims)
-  pool._session.write_text('not a session')
+  session = SessionFolder(configs(5, results_dir=str(tmp_path)), since=0.0)
+  pool = Pool(session, Processes(), jobs=1)
+  session.path.write_text('not a session')
   deadline = time.monotonic() + 60
-  with pytest.raises(RunFailedError, match=r'end at once: .*JSONDecodeError.*process-3\.log'):
+  with pytest.raises(RunFailedError, match=r'processes .* end at once: .*JSONDecodeError.*process-3\.log'):
     while time.monotonic() < deadline:
       pool.tend({}, 5)
       time.sleep(0.05)
-  pool.close()
+  session.close()
   assert (tmp_path / '.sweeps').exists()  # with what they said
+
+
+class Ended:
+  """A worker that has ended already."""
+
+  def __init__(self, owner, has_failed):
+    self.owner, self.has_failed = owner, has_failed
+
+  def has_ended(self):
+    return True
+
+  def last_words(self):
+    return 'no luck'
+
+
+class Engine:
+  """Hires workers that have ended."""
+
+  noun = ('actor', 'actors')
+
+  def __init__(self, *workers):
+    self.workers, self.hired = workers, 0
+
+  def hire(self, session, number):
+    self.hired += 1
+    return Ended(*self.workers[(number - 1) % len(self.workers)])
+
+
+CLAIMED = {'cell': Record(generation=0, modified=0.0, node='there', pid=7)}
+
+
+@pytest.mark.parametrize(
+  ('workers', 'is_over'),
+  [
+    ([(('', -1), True)], True),
+    ([(('there', 8), True)], True),
+    ([(('elsewhere', 7), True)], True),  # a number means a process on one machine only
+    ([(('there', 7), True)], False),  # it had a cell: the cell counts how often that happens
+    ([(('', -1), False)], False),  # it was refused, and others may not be
+    ([(('', -1), True), (('', -1), True), (('there', 7), True)], False),
+  ],
+)
+def test_workers_that_fail_without_a_cell_again_and_again_end_the_sweep(workers, is_over):
+  engine = Engine(*workers)
+  pool = Pool(None, engine, jobs=1)
+  if is_over:
+    with pytest.raises(RunFailedError, match=r'^the actors of the sweep end at once: no luck$'):
+      for _ in range(10):
+        pool.tend(CLAIMED, 5)
+    assert engine.hired == 3
+  else:
+    for _ in range(10):
+      pool.tend(CLAIMED, 5)
+    assert engine.hired == 10
 
 
 def of_a_dead_sweep():
@@ -98,8 +154,6 @@ def test_a_sweep_removes_what_dead_ones_left_and_nothing_else(tmp_path, kind):
     (folder / name).write_text(content() if callable(content) else content)
   os.utime(folder, (time.time() - age,) * 2)
   (tmp_path / '.sweeps' / 'a file').write_text('')
-  pool = Pool(tmp_path / '.sweeps', configs(1), jobs=1, claims=Claims(tmp_path / '.claims'))
-  pool.stop()
-  pool.close()
+  SessionFolder(configs(1, results_dir=str(tmp_path)), since=0.0).close()
   assert ({path.name for path in folder.iterdir()} if folder.exists() else None) == left
   assert [path.name for path in (tmp_path / '.sweeps').iterdir() if path != folder] == ['a file']

@@ -28,11 +28,7 @@ def claims(config):
 
 @pytest.fixture
 def stop():
-  heard = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-  before = {number: signal.getsignal(number) for number in heard}
-  yield worker.Stop()
-  for number, handler in before.items():
-    signal.signal(number, handler)
+  return worker.Stop()
 
 
 @pytest.fixture(scope='module')
@@ -135,14 +131,15 @@ def test_what_is_ignored_stays_ignored(ignored, heard):
   code = (
     'import os, signal\n'
     + ''.join(f'signal.signal({int(number)}, signal.SIG_IGN)\n' for number in ignored)
-    + 'from fedprox_tff.sweeps import worker\nstop = worker.Stop()\nos.kill(os.getpid(), signal.SIGHUP)\n'
-    'print(stop.is_requested)\nos.kill(os.getpid(), signal.SIGTERM)\nprint(stop.is_requested)'
+    + 'from fedprox_tff.sweeps.worker_process import stop_by_signals\nstop = stop_by_signals()\n'
+    'os.kill(os.getpid(), signal.SIGHUP)\nprint(stop.is_requested)\n'
+    'os.kill(os.getpid(), signal.SIGTERM)\nprint(stop.is_requested)'
   )
   result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
   assert result.stdout == f'{heard}\nTrue\n'
 
 
 def test_a_process_whose_sweep_has_ended_ends_without_a_word(tmp_path):
-  command = [sys.executable, '-m', 'fedprox_tff.sweeps.worker', str(tmp_path / 'gone' / 'session.json')]
+  command = [sys.executable, '-m', 'fedprox_tff.sweeps.worker_process', str(tmp_path / 'gone' / 'session.json')]
   result = subprocess.run(command, capture_output=True, text=True, check=False)
   assert (result.returncode, result.stdout, result.stderr) == (130, '', '')
