@@ -2,9 +2,11 @@
 """A small Ray cluster on this machine: two nodes, each of which may use one core."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
+from benchmarks._cores import use_cores
 from benchmarks._ray_meter import Meter
 from fedprox_tff.cluster import connection
 from fedprox_tff.core.errors import UserError
@@ -29,24 +31,14 @@ def two_nodes(who: str) -> Iterator[Meter]:
     from ray.cluster_utils import Cluster
   except ImportError:
     raise UserError(f'{who}: Ray is not installed here; "make ray" installs it.') from None
+  logging.getLogger('ray').setLevel(logging.ERROR)  # it would say which address of an earlier cluster it replaces
   cores = sorted(os.sched_getaffinity(0))
   cluster = Cluster()
   try:
     for places, core in zip(_PLACES, (cores[0], cores[-1]), strict=True):
-      with _confined_to(core):
+      with use_cores({core}):
         cluster.add_node(num_cpus=places, include_dashboard=False)
     with connection.joined(cluster.address, who) as ray:
       yield Meter(ray)
   finally:
     cluster.shutdown()
-
-
-@contextlib.contextmanager
-def _confined_to(core: int) -> Iterator[None]:
-  """Lets this thread, and the processes that it starts in the block, use one core."""
-  before = os.sched_getaffinity(0)
-  os.sched_setaffinity(0, {core})
-  try:
-    yield
-  finally:
-    os.sched_setaffinity(0, before)

@@ -5,12 +5,13 @@ import contextlib
 import pathlib
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from unittest import mock
 
 import tensorflow_federated as tff
 
+from benchmarks._cores import use_cores
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.map_reduce import GroupWork
 from fedprox_tff.federated.rounds import Rounds
@@ -53,15 +54,19 @@ class Round(NamedTuple):
 class Contender:
   """A setting in some place."""
 
-  def __init__(self, given: Setting, runtime: Runtime, states: ClientStates | None = None):
+  def __init__(
+    self, given: Setting, runtime: Runtime, states: ClientStates | None = None, *, cores: Collection[int] | None = None
+  ):
     """Makes a contender.
 
     Args:
       given: What it trains.
       runtime: Where.
       states: What its clients keep; None if they keep nothing.
+      cores: Those that this process may use for it; None: all that it has. One thread is not one core:
+        TensorFlow does operations that do not wait for one another in threads of its own.
     """
-    self.setting, self._runtime, self._states = given, runtime, states
+    self.setting, self._runtime, self._states, self._cores = given, runtime, states, cores
     self._rounds, self._count = Rounds(given.experiment.process, runtime), 0
 
   def warm_up(self) -> None:
@@ -72,6 +77,10 @@ class Contender:
 
   def go(self, number: int) -> Round:
     """Trains a round from the initial model, payloads included."""
+    with use_cores(self._cores):
+      return self._go(number)
+
+  def _go(self, number: int) -> Round:
     config, experiment, cohorts = self.setting
     cohort, states = cohorts[number], self._states
     self._count += 1

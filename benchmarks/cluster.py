@@ -16,7 +16,7 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -52,6 +52,7 @@ from fedprox_tff.federated.runtimes.on_ray import workers_on
 from fedprox_tff.machine.console import BAD_INPUT, FAILED, INTERRUPTED, say
 from fedprox_tff.training import data
 from fedprox_tff.training.builder import Builder, Experiment
+from fedprox_tff.training.client_states import ClientStates
 
 THREAD, THREADS, WORKER, WORKERS = 'in process, 1 thread', 'in process, 2 threads', 'ray, 1 worker', 'ray, 2 workers'
 AS_MANY = {WORKER: THREAD, WORKERS: THREADS}
@@ -84,6 +85,9 @@ QUICK = Sizes(
 )
 
 
+Overhead = tuple[int, Mapping[str, Sequence[Round]]]  # K, and rounds by place
+
+
 class Bench:
   """What all measurements share: the federation, the places to train in, and what was built."""
 
@@ -93,7 +97,8 @@ class Bench:
     self._experiments: dict[tuple[str, str], Experiment] = {}
 
   def setting(self, model: str, clients: int, epochs: int, rounds: int, algorithm: str = 'fedavg') -> Setting:
-    """Returns rounds of a model."""
+    """Returns rounds of a model, of all clients where there are fewer than K."""
+    clients = min(clients, self._dataset.num_clients)
     config = Config.from_flags(
       {**self._flags, 'model': model, 'algorithm': algorithm, 'clients_per_round': clients, 'epochs': epochs}
     )
@@ -108,6 +113,11 @@ class Bench:
       place.share(experiment.train_examples, load, self._dataset.fingerprint)
     return setting(config, experiment, rounds)
 
+  def contender(self, given: Setting, place: str, states: ClientStates | None = None) -> Contender:
+    """Returns a setting in a place; one thread may use one core, as one worker may."""
+    cores = {max(os.sched_getaffinity(0))} if place == THREAD else None
+    return Contender(given, self.places[place], states, cores=cores)
+
   def traffic(self, contender: Contender) -> Traffic:
     """Returns what goes through the driver in a round."""
     self.meter.traffic, self.meter.counts = Traffic(), True
@@ -118,31 +128,30 @@ class Bench:
     return self.meter.traffic
 
 
-def overheads(bench: Bench, sizes: Sizes, measured: dict[Any, dict[str, list[Round]]]) -> Iterator[tuple[str, ...]]:
-  """Yields a row for each place of each setting; `measured` gets the rounds, by model and K."""
+def overheads(bench: Bench, sizes: Sizes, measured: list[Overhead]) -> Iterator[tuple[str, ...]]:
+  """Yields a row for each place of each setting; `measured` gets the rounds."""
   for model, clients, epochs, rounds in sizes.overhead:
     given = bench.setting(model, clients, epochs, rounds)
-    taken = in_turns({name: Contender(given, place) for name, place in bench.places.items()})
-    measured[model, clients] = taken
+    taken = in_turns({name: bench.contender(given, name) for name in bench.places})
+    measured.append((given.clients, taken))
     for name, its in taken.items():
       against, a_client = '', ''
       if name in AS_MANY:
         others = taken[AS_MANY[name]]
-        against, a_client = f'{times(its, others):.2f}', f'{seconds_more(its, others) / clients * 1e3:.2f}'
+        against, a_client = f'{times(its, others):.2f}', f'{seconds_more(its, others) / given.clients * 1e3:.2f}'
       yield (
-        *(f'{MODELS[model]}, K = {clients:,}, E = {epochs}', name, f'{median(its) * 1e3:.1f}'),
+        *(f'{MODELS[model]}, K = {given.clients:,}, E = {epochs}', name, f'{median(its) * 1e3:.1f}'),
         *(f'{times(its, taken[THREAD]):.2f}', against, a_client, f'{median_cpu(its) * 1e3:.1f}'),
       )
 
 
-def say_overhead(measured: Mapping[Any, Mapping[str, list[Round]]], sizes: Sizes) -> None:
-  """Splits what a round of the logistic regression costs more into that of a round and that of a client."""
-  (_, few, _, _), (_, many, _, _) = sizes.overhead[:2]
+def say_overhead(few: Overhead, many: Overhead) -> None:
+  """Splits what a round of the same model costs more into that of a round and that of a client."""
   for name, other in AS_MANY.items():
-    more = {k: seconds_more(measured['logistic', k][name], measured['logistic', k][other]) for k in (few, many)}
-    a_client = (more[many] - more[few]) / (many - few)
+    (k, more), (other_k, more_of_many) = ((k, seconds_more(taken[name], taken[other])) for k, taken in (few, many))
+    a_client = (more_of_many - more) / (other_k - k)
     print(
-      f'{name}: {(more[few] - few * a_client) * 1e3:.1f} ms more a round and {a_client * 1e6:.0f} µs more a client '
+      f'{name}: {(more - k * a_client) * 1e3:.1f} ms more a round and {a_client * 1e6:.0f} µs more a client '
       f'than {other}',
       flush=True,
     )
@@ -154,10 +163,10 @@ def state_contenders(bench: Bench, sizes: Sizes, folder: str) -> dict[tuple[str,
   fedavg, scaffold = (bench.setting('cnn', clients, 1, rounds, algorithm) for algorithm in ('fedavg', 'scaffold'))
   found = {}
   for number, place in enumerate((THREADS, WORKERS)):
-    found['FedAvg', place] = Contender(fedavg, bench.places[place])
+    found['FedAvg', place] = bench.contender(fedavg, place)
     for kept in ('memory', 'disk'):
       states = states_of(scaffold.experiment, os.path.join(folder, f'{number}_{kept}'), kept)
-      found[f'SCAFFOLD, states in {kept}', place] = Contender(scaffold, bench.places[place], states)
+      found[f'SCAFFOLD, states in {kept}', place] = bench.contender(scaffold, place, states)
   return found
 
 
@@ -188,7 +197,7 @@ def traffic_rows(bench: Bench, contenders: Mapping[str, Contender]) -> Iterator[
 def kill_rows(bench: Bench, sizes: Sizes, workers: list[int]) -> Iterator[tuple[str, ...]]:
   """Yields a row for each killed worker."""
   clients, number = sizes.killed
-  contender = Contender(bench.setting('cnn', clients, 1, 1), bench.places[WORKERS])
+  contender = bench.contender(bench.setting('cnn', clients, 1, 1), WORKERS)
   contender.warm_up()
   for place, cost in enumerate(kills(contender, bench.meter, workers, number)):
     meanwhile = ('', '')
@@ -204,19 +213,20 @@ def scaling_rows(bench: Bench, sizes: Sizes) -> Iterator[tuple[str, ...]]:
   """Yields a row for each model and kind of place: a round, and one with twice the clients on twice as much."""
   for model, clients, rounds in sizes.scaling:
     given = bench.setting(model, clients, 1, rounds)
-    one = {name: Contender(given, bench.places[name]) for name in (THREAD, WORKER)}
-    taken = in_turns(one | {name: Contender(given.twice(), bench.places[name]) for name in (THREADS, WORKERS)})
+    contenders = {name: bench.contender(given, name) for name in (THREAD, WORKER)}
+    contenders |= {name: bench.contender(given.twice(), name) for name in (THREADS, WORKERS)}
+    taken = in_turns(contenders)
     for single, double in ((THREAD, THREADS), (WORKER, WORKERS)):
       yield (
-        *(MODELS[model], single, f'{clients:,}', f'{median(taken[single]) * 1e3:.0f}'),
-        *(double, f'{2 * clients:,}', f'{median(taken[double]) * 1e3:.0f}'),
+        *(MODELS[model], single, f'{given.clients:,}', f'{median(taken[single]) * 1e3:.0f}'),
+        *(double, f'{2 * given.clients:,}', f'{median(taken[double]) * 1e3:.0f}'),
         f'{times(taken[double], taken[single]):.2f}',
       )
 
 
 def figures_of(bench: Bench, sizes: Sizes) -> Figures:
   """Measures what the driver's machine takes for a byte of the convolutional network."""
-  contender = Contender(bench.setting('cnn', sizes.killed[0], 1, 1), bench.places[WORKERS])
+  contender = bench.contender(bench.setting('cnn', sizes.killed[0], 1, 1), WORKERS)
   model_bytes = sum(weight.nbytes for weight in contender.setting.experiment.initial_weights)
   contender.warm_up()
   with merges_timed() as seconds:
@@ -252,12 +262,12 @@ def limit_rows(figures: Figures, client_seconds: float) -> Iterator[tuple[str, .
 
 def measure(bench: Bench, sizes: Sizes, workers: list[int], folder: str) -> None:
   """Prints all tables; `workers` are the places of the two workers of one context."""
-  measured = {}
+  measured: list[Overhead] = []
   print('\nOverhead\n')
   columns = ('', 'where', 'ms a round', 'times 1 thread', 'times as many threads', 'ms more a client')
   print_table((*columns, "driver's CPU, ms a round"), overheads(bench, sizes, measured))
   print()
-  say_overhead(measured, sizes)
+  say_overhead(*measured[:2])
 
   print('\nStates of clients, through the driver\n')
   contenders = state_contenders(bench, sizes, folder)
@@ -266,10 +276,10 @@ def measure(bench: Bench, sizes: Sizes, workers: list[int], folder: str) -> None
 
   print('\nWhat the driver sends and gets in a round\n')
   cnn = bench.setting('cnn', sizes.states[0], 1, 1)
-  counted = {'CNN, FedAvg, 1 worker': Contender(cnn, bench.places[WORKER])}
+  counted = {'CNN, FedAvg, 1 worker': bench.contender(cnn, WORKER)}
   counted |= {f'CNN, {method}, 2 workers': c for (method, place), c in contenders.items() if place == WORKERS}
   many = bench.setting('logistic', sizes.overhead[1][1], 1, 1)
-  counted['logistic regression, FedAvg, 2 workers'] = Contender(many, bench.places[WORKERS])
+  counted['logistic regression, FedAvg, 2 workers'] = bench.contender(many, WORKERS)
   columns = ('', 'K', 'blocks', 'MB of message, to each node', 'MB sent with calls', 'MB returned', 'MB in all')
   print_table((*columns, 'times the first'), traffic_rows(bench, counted))
 
@@ -282,8 +292,8 @@ def measure(bench: Bench, sizes: Sizes, workers: list[int], folder: str) -> None
   columns = ('kill', 's a round', 's with the kill', 'times', 's a round until the new one works', 'times')
   print_table((*columns, 's from the kill to its first answer'), kill_rows(bench, sizes, workers))
 
-  (model, clients, _, _) = sizes.overhead[2]
-  client_seconds = median(measured[model, clients][THREAD]) / clients
+  clients, taken = measured[-1]
+  client_seconds = median(taken[THREAD]) / clients
   print(
     f'\nOn paper, a worker a node, {PAPER_CLIENTS} clients a worker: of a model, the driver merges '
     f'{1e-6 / figures.merge:,.0f} MB/s, puts {1e-6 / figures.put:,.0f} MB/s into the object store and has '
@@ -297,11 +307,11 @@ def measure(bench: Bench, sizes: Sizes, workers: list[int], folder: str) -> None
 def run(dataset_name: str, sizes: Sizes) -> None:
   """Starts the cluster and measures on it."""
   threads.pin()
-  config, dataset = data.load_or_fall_back({'dataset': dataset_name, 'fallback_dataset': 'digits'}, print)
-  flags = {'dataset': config.dataset.name}
   with contextlib.ExitStack() as stack:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(dir=os.environ.get('TMPDIR')))
     meter = stack.enter_context(two_nodes('benchmarks.cluster'))
+    config, dataset = data.load_or_fall_back({'dataset': dataset_name, 'fallback_dataset': 'digits'}, print)
+    flags = {'dataset': config.dataset.name}
+    folder = stack.enter_context(tempfile.TemporaryDirectory(dir=os.environ.get('TMPDIR')))
     contexts = {
       THREAD: stack.enter_context(contextlib.closing(InProcessContext(num_threads=1))),
       THREADS: stack.enter_context(contextlib.closing(InProcessContext(num_threads=2))),
