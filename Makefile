@@ -8,7 +8,7 @@ BENCHMARKS = $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 # Another environment of the caller's must not lend its packages to ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup run test lint format docs bench doctor gpu lock clean
+.PHONY: help setup run test lint format docs bench doctor gpu ray lock clean
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,10 @@ doctor: setup ## is this machine fit? what is wrong, and the cure
 	$(PYTHON) -m fedprox_tff.doctor $(ARGS)
 
 gpu: setup ## CUDA's libraries into .venv, for a machine with an NVIDIA driver (1.9 GB to fetch)
-	$(PYTHON) -m pip install --no-deps --require-hashes --only-binary=:all: -r requirements-gpu.txt
+	@bash scripts/setup.sh gpu
+
+ray: setup ## Ray into .venv, for runs and sweeps on more than one machine (70 MB to fetch)
+	@bash scripts/setup.sh ray
 
 lock: ## write requirements*.txt anew from requirements*.in; ARGS=--upgrade lifts the pins
 	bash scripts/lock.sh $(ARGS)

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
+import math
 import os
 import platform
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NoReturn
 
+from fedprox_tff.cluster import diagnosis
 from fedprox_tff.machine import probes
-from fedprox_tff.machine.console import DONE, FAILED
+from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED
+from fedprox_tff.machine.findings import Finding
 from fedprox_tff.machine.resources import GIB, free_memory, usable_cores
 
 MEMORY_OF_A_RUN = 1.5 * GIB  # on MNIST it takes 1.2, and TFF's worker 0.2
@@ -51,27 +55,23 @@ print(mnist_files.locate({data_dir!r}) or '')
 """
 
 
-class Finding(NamedTuple):
-  """What a check found."""
-
-  status: str  # 'ok', 'warn' or 'FAIL'
-  what: str
-  found: str
-  cure: str = ''  # what to do; never empty unless the status is 'ok'
-
-  def __str__(self) -> str:
-    line = f'{self.status:4}  {self.what}: {self.found}'
-    return f'{line}\n      -> {self.cure}' if self.cure else line
-
-
 def main() -> int:
   """Prints all findings; returns 1 if one of them is a failure, else 0."""
-  parser = argparse.ArgumentParser(prog='python -m fedprox_tff.doctor', description=__doc__.splitlines()[0])
+  parser = _Parser(prog='python -m fedprox_tff.doctor', description=__doc__.splitlines()[0])
   parser.add_argument('--data_dir', help='a folder of data sets to look in before $FEDPROX_DATA_DIR and the cache')
-  parser.add_argument('--timeout', type=float, default=60, help='seconds that each probe may take (60)')
+  parser.add_argument(
+    '--ray_address',
+    type=_address,
+    default='auto',
+    help='if Ray is installed, the cluster to examine: auto or HOST:PORT (auto)',
+  )
+  parser.add_argument('--results_dir', default='results', help='a folder that all nodes should see (results)')
+  parser.add_argument('--timeout', type=_seconds, default=60, help='seconds that each probe may take (60)')
   flags = parser.parse_args()
   failed = False
-  for finding in examine(flags.data_dir, flags.timeout):
+  for finding in itertools.chain(
+    examine(flags.data_dir, flags.timeout), examine_cluster(flags.ray_address, flags.results_dir, flags.timeout)
+  ):
     print(finding, flush=True)
     failed |= finding.status == 'FAIL'
   return FAILED if failed else DONE
@@ -79,8 +79,7 @@ def main() -> int:
 
 def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   """Yields the findings on this machine, the quick ones first."""
-  lock = probes.ROOT / 'requirements.txt'
-  pins = read_pins(lock.read_text()) if lock.exists() else {}
+  pins = pins_of('requirements.txt')
   yield check_python(sys.version_info)
   yield check_platform(platform.system(), platform.machine())
   yield check_glibc(*platform.libc_ver())
@@ -91,6 +90,18 @@ def examine(data_dir: str | None, timeout: float) -> Iterator[Finding]:
   yield check_gpus(probes.ask(GPUS, timeout), has_driver=has_nvidia_driver())
   for runtime in ('in_process', 'worker'):
     yield check_runtime(runtime, probes.ask(RUNTIME.format(runtime=runtime), timeout))
+
+
+def examine_cluster(address: str, results_dir: str, timeout: float) -> Iterator[Finding]:
+  """Yields the findings on Ray, if it is installed on a cluster, and on each of its nodes."""
+  pins = pins_of('requirements-ray.txt')
+  installed = {name: installed_version(name) for name in ('ray', *pins)}
+  yield diagnosis.check_ray(pins, installed)
+  if installed['ray'] is None:
+    return
+  with diagnosis.trace(results_dir) as traced:
+    survey = diagnosis.SURVEY.format(address=address, file=traced.file, seconds=timeout)
+    yield from diagnosis.check_cluster(address, probes.ask(survey, timeout), traced)
 
 
 def check_python(version: tuple) -> Finding:
@@ -184,6 +195,12 @@ def check_runtime(runtime: str, answer: probes.Answer) -> Finding:
   return Finding('FAIL', what, answer.problem or f'answers {answer.output!r}, not 42', cure)
 
 
+def pins_of(name: str) -> dict[str, str]:
+  """Returns the versions that a lock of this project pins; none where there is no clone of the source."""
+  lock = probes.ROOT / name
+  return read_pins(lock.read_text()) if lock.exists() else {}
+
+
 def read_pins(lock: str) -> dict[str, str]:
   """Returns the versions that a lock pins, by name."""
   return dict(re.findall(r'^([\w.-]+)==([^\s;\\]+)', lock, re.MULTILINE))
@@ -200,6 +217,30 @@ def installed_version(name: str) -> str | None:
 def has_nvidia_driver() -> bool:
   """Tells whether an NVIDIA driver is installed, be it Linux's or that of Windows seen through WSL."""
   return os.path.exists('/proc/driver/nvidia/version') or shutil.which('nvidia-smi') is not None
+
+
+class _Parser(argparse.ArgumentParser):
+  """Says what is wrong in one line, as the other programs do."""
+
+  def error(self, message: str) -> NoReturn:
+    self.exit(BAD_INPUT, f'error: {message.removeprefix("argument ")}\n')
+
+
+def _address(text: str) -> str:
+  host, _, port = text.rpartition(':')
+  if text != 'auto' and not (host and port.isdecimal()):
+    raise argparse.ArgumentTypeError(f'{text!r} came, and auto or HOST:PORT is needed.')
+  return text
+
+
+def _seconds(text: str) -> float:
+  try:
+    seconds = float(text)
+  except ValueError:
+    seconds = 0.0
+  if not 0 < seconds < math.inf:
+    raise argparse.ArgumentTypeError(f'{text!r} came, and a number above 0 is needed.')
+  return seconds
 
 
 def _some(items: list[str], limit: int = 8) -> str:

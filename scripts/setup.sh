@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Makes .venv hold what requirements.txt and requirements-dev.txt say, unless it does already. The Makefile calls this
 # before run, test and the like; it says nothing and needs no network when there is nothing to do.
+# `setup.sh ray` also adds an extra, what requirements-ray.txt says. From then on it is kept up to date with the rest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV=.venv
 readonly LOG=$VENV/pip.log
 readonly STAMP=$VENV/.installed # only there after an installation that went well, and as old as its beginning
+readonly EXTRA=${1:-}           # its stamp is $STAMP-$EXTRA
 
 # Settings of the caller that would let other packages in, or send ours elsewhere.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT
@@ -18,6 +20,18 @@ refuse() { say "$@" >&2; exit 1; }
 
 is_current() {
   [[ -f $STAMP && -x $VENV/bin/python && ! requirements.txt -nt $STAMP && ! requirements-dev.txt -nt $STAMP ]]
+}
+
+# Lists the extras that .venv has, and those of them that the locks have overtaken.
+find_extras() {
+  local stamp extra
+  extras=() overtaken=()
+  for stamp in "$STAMP"-*; do
+    extra=${stamp#"$STAMP"-}
+    [[ -f requirements-$extra.txt ]] || continue
+    extras+=("$extra")
+    [[ ! requirements-$extra.txt -nt $stamp ]] || overtaken+=("$extra")
+  done
 }
 
 check_machine() {
@@ -64,8 +78,10 @@ show_progress() {
   done 2>/dev/null
 }
 
-# Installs the locks. What pip says of this many packages is hundreds of lines: they go to a file, and only errors on.
+# Installs locks. What pip says of this many packages is hundreds of lines: they go to a file, and only errors on.
 install_locks() (
+  arguments=()
+  for lock; do arguments+=(-r "${lock%.txt}.txt"); done
   if [[ -t 1 ]]; then
     show_progress 9>&- &
     # shellcheck disable=SC2064 # $! is meant as it is now
@@ -73,16 +89,24 @@ install_locks() (
   fi
   # --no-deps: the locks are complete, and pip would refuse what requirements-override.txt overrides.
   PYTHONUNBUFFERED=1 "$VENV/bin/python" -m pip install --progress-bar=off --no-input --no-color \
-    --no-deps --require-hashes --only-binary=:all: -r requirements.txt -r requirements-dev.txt >"$LOG" 2>&1 && return
+    --no-deps --require-hashes --only-binary=:all: "${arguments[@]}" >"$LOG" 2>&1 && return
   [[ ! -t 1 ]] || printf '\e[K'
-  grep -E '^ERROR|Retry\(total=0' "$LOG" >&2 || tail -n 5 "$LOG" >&2
+  is_offline || grep -E '^ERROR' "$LOG" >&2 || tail -n 5 "$LOG" >&2
   return 1
 )
 
+# Then pip blames a package, which would mislead.
+is_offline() { grep -q 'Retry(total=0' "$LOG"; }
+
+# Says what became of an installation that failed: how much was done, and what holds for .venv now.
+fail() {
+  refuse "$1$(! is_offline || echo ': the index of packages does not answer') (all that pip said: $LOG); $2."
+}
+
 install() {
-  local python
-  # A sound .venv that the locks have overtaken is brought up to date in place: quicker, and what was added to it stays,
-  # such as CUDA's libraries. One that is broken or half-made starts anew.
+  local python extra
+  # A sound .venv that the locks have overtaken is brought up to date in place: quicker, and what was added to it stays.
+  # One that is broken or half-made starts anew, with the same extras.
   if [[ -f $STAMP && -x $VENV/bin/python ]]; then
     say "bringing $VENV up to date with the locks ..."
   else
@@ -90,15 +114,34 @@ install() {
     say "installing $(cat requirements.txt requirements-dev.txt | grep -c ==) packages into $VENV with $python" \
       '(0.8 GB to fetch, 2.8 GB on disk, 1 to 5 minutes) ...'
     make_venv "$python"
+    for extra in "${extras[@]}"; do touch -d @0 "$STAMP-$extra"; done
   fi
   rm -f "$STAMP"
   touch "$VENV/.installing"
-  install_locks || refuse "not finished (all that pip said: $LOG); the next call starts again."
+  install_locks requirements.txt requirements-dev.txt "${extras[@]/#/requirements-}" ||
+    fail 'not finished' 'the next call starts again'
+  for extra in "${extras[@]}"; do touch -r "$VENV/.installing" "$STAMP-$extra"; done
   mv "$VENV/.installing" "$STAMP"
   say "done in $SECONDS s."
 }
 
-is_current && exit
+# A failure here leaves .venv as good as it was.
+install_extra() {
+  local lock=requirements-$1.txt
+  [[ ! $lock -nt $STAMP-$1 ]] || say "installing the $(grep -c == "$lock") packages of $lock into $VENV ..."
+  touch "$VENV/.installing"
+  install_locks "$lock" || fail "$1 is not installed" "the rest of $VENV is as it was"
+  mv "$VENV/.installing" "$STAMP-$1"
+  if grep -q '^Successfully installed' "$LOG"; then
+    say "done in $SECONDS s."
+  else
+    say "nothing to do: $VENV has what $lock says."
+  fi
+}
+
+find_extras
+[[ -z $EXTRA ]] && is_current && ((${#overtaken[@]} == 0)) && exit
+[[ -z $EXTRA || -f requirements-$EXTRA.txt ]] || refuse "no extra is called $EXTRA: there is no requirements-$EXTRA.txt."
 check_machine
 # Two calls at a time must not both install. This file is the lock; it is opened for appending since NFS wants that.
 exec 9>>"scripts/${BASH_SOURCE[0]##*/}"
@@ -106,4 +149,10 @@ if ! flock --nonblock 9; then
   say 'another installation is at work here; waiting for it ...'
   flock 9
 fi
-is_current || install
+find_extras # again: another call may have been at work
+is_current || { install; find_extras; }
+for extra in "${overtaken[@]}"; do
+  [[ $extra == "$EXTRA" ]] || install_extra "$extra"
+done
+# An extra that is asked for by name is looked after even if its stamp is there: pip may have removed it since.
+[[ -z $EXTRA ]] || install_extra "$EXTRA"

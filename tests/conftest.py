@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from fedprox_tff.core import threads
-from tests.rays_processes import rays_processes
+from tests import ray_nodes
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before anything imports TensorFlow
 
@@ -19,13 +19,9 @@ def pytest_sessionstart():
 def two_nodes():
   """The address of a Ray cluster of two nodes with one core each, on this machine."""
   pytest.importorskip('ray', reason='"make ray" installs Ray')
-  from ray.cluster_utils import Cluster
-
-  cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False})
-  cluster.add_node(num_cpus=1)
-  yield cluster.address
-  cluster.shutdown()
-  assert not rays_processes()
+  with ray_nodes.cluster(1, 1) as (address, _):
+    yield address
+  assert ray_nodes.soon(lambda: not ray_nodes.rays_processes())
 
 
 def pytest_unconfigure():

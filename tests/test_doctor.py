@@ -128,7 +128,9 @@ def test_the_runtimes_of_this_machine_answer(runtime):
 
 
 def test_the_doctor_itself_needs_only_the_standard_library():
-  code = 'import sys; import fedprox_tff.doctor; print({"tensorflow", "numpy", "absl"} & set(sys.modules) or "none")'
+  code = (
+    'import sys; import fedprox_tff.doctor; print({"tensorflow", "numpy", "absl", "ray"} & set(sys.modules) or "none")'
+  )
   assert probes.ask(code, timeout=30).output == 'none'
 
 
@@ -139,6 +141,31 @@ def test_help_comes_at_once():
   )
   assert '--data_dir' in shown.stdout
   assert time.monotonic() - start < 2
+
+
+def test_without_ray_one_line_says_so_and_nobody_is_asked(monkeypatch):
+  monkeypatch.setattr(doctor, 'installed_version', lambda name: None)
+  (finding,) = doctor.examine_cluster('auto', 'results', 60)
+  assert (finding.status, finding.what) == ('ok', 'Ray')
+  assert finding.found.startswith('not installed')
+
+
+@pytest.mark.parametrize(
+  ('flag', 'said'),
+  [
+    ('--ray_address=local', "--ray_address: 'local' came, and auto or HOST:PORT is needed."),
+    ('--ray_address=host', "--ray_address: 'host' came, and auto or HOST:PORT is needed."),
+    ('--timeout=0', "--timeout: '0' came, and a number above 0 is needed."),
+    ('--timeout=nan', "--timeout: 'nan' came, and a number above 0 is needed."),
+    ('--timeout=x', "--timeout: 'x' came, and a number above 0 is needed."),
+    ('--x', 'unrecognized arguments: --x'),
+  ],
+)
+def test_bad_input_is_one_line(flag, said, monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['doctor', flag])
+  with pytest.raises(SystemExit, match='2'):
+    doctor.main()
+  assert capsys.readouterr().err == f'error: {said}\n'
 
 
 def _assert_ends(pid):

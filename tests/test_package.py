@@ -82,16 +82,17 @@ def test_all_that_is_imported_is_required():
     name for folder in ('fedprox_tff', 'analysis', 'benchmarks', 'experiments') for name in imports_of(folder)
   }
   ours = {path.stem for path in (ROOT / 'benchmarks').glob('*.py')} | {path.name for path in ROOT.iterdir()}
+  demanded = required() | required('requirements-ray.in')
   others = imported - ours - set(OTHER_PROJECTS) - set(sys.stdlib_module_names) - {'jax'}
-  missing = {name for name in others if not {normal(d) for d in distributions.get(name, [name])} & required()}
+  missing = {name for name in others if not {normal(d) for d in distributions.get(name, [name])} & demanded}
   assert missing == set()
   assert {'tensorflow', 'grpc', 'scipy'} <= others
 
 
-def required():
-  """Returns the names in requirements.in."""
-  lines = (ROOT / 'requirements.in').read_text().splitlines()
-  return {normal(re.match(r'[\w.-]+', line)[0]) for line in lines if line and not line.startswith('#')}
+def required(name='requirements.in'):
+  """Returns the names in a file of direct dependencies."""
+  lines = (ROOT / name).read_text().splitlines()
+  return {normal(re.match(r'[\w.-]+', line)[0]) for line in lines if line and not line.startswith(('#', '-c'))}
 
 
 def imports_of(folder):

@@ -24,7 +24,7 @@ LONG_AGO, LATER = 1e9, 4e9  # times of files, before and after any installation 
 PYTHON = r"""#!/bin/sh
 case "$*" in
   '-m venv .venv') mkdir -p .venv/bin && touch .venv/made && cat "$0" > .venv/bin/python && chmod +x .venv/bin/python ;;
-  '-m pip install '*) echo "pip PYTHONPATH=$PYTHONPATH" >> log; eval "$PIP" ;;
+  '-m pip install '*) echo "pip PYTHONPATH=$PYTHONPATH" >> log; echo "$*" >> locks; eval "$PIP" ;;
   '-m '*) echo "$*" >> log ;;
 esac
 """
@@ -42,7 +42,11 @@ class Machine:
     self.bin.mkdir()
     for name in ['Makefile', 'scripts/setup.sh']:
       shutil.copy(ROOT / name, self.checkout / name)
-    for name, text in [('requirements.txt', 'a==1\nb==2\n'), ('requirements-dev.txt', 'c==3\n')]:
+    for name, text in [
+      ('requirements.txt', 'a==1\nb==2\n'),
+      ('requirements-dev.txt', 'c==3\n'),
+      ('requirements-ray.txt', 'a==1\nray==4\n'),
+    ]:
       (self.checkout / name).write_text(text)
       self.date(name, LONG_AGO)
     for name in PROGRAMS:
@@ -87,6 +91,12 @@ class Machine:
     """What the stub of Python was asked for."""
     path = self.checkout / 'log'
     return path.read_text().splitlines() if path.exists() else []
+
+  @property
+  def locks(self) -> list[str]:
+    """The locks that the stub of pip was asked for, a line for each call."""
+    calls = (self.checkout / 'locks').read_text().splitlines()
+    return [' '.join(word for word in call.split() if word.endswith('.txt')) for call in calls]
 
   @property
   def is_ready(self) -> bool:
@@ -214,6 +224,89 @@ def test_uv_brings_a_python_where_there_is_none(machine):
   assert machine.is_ready
 
 
+BASE, RAY = 'requirements.txt requirements-dev.txt', 'requirements-ray.txt'
+INSTALLED = 'echo "Successfully installed ray-4"'
+
+
+def test_without_an_extra_its_lock_is_nobodys_concern(machine):
+  machine.set_up()
+  machine.date(RAY, LATER)
+  assert machine.set_up().stdout == ''
+  assert machine.locks == [BASE]
+
+
+def test_an_extra_is_added_and_a_second_call_says_that_there_is_nothing_to_do(machine):
+  first = machine.call('make', 'ray', PIP=INSTALLED)
+  assert first.returncode == 0
+  assert 'installing the 2 packages of requirements-ray.txt' in first.stdout
+  assert machine.locks == [BASE, RAY]
+  assert machine.call('make', 'ray').stdout == 'setup: nothing to do: .venv has what requirements-ray.txt says.\n'
+  assert machine.set_up().stdout == ''
+
+
+def test_an_extra_that_pip_has_removed_since_is_installed_again(machine):
+  machine.call('make', 'ray', PIP=INSTALLED)
+  again = machine.call('make', 'ray', PIP=INSTALLED)
+  assert again.stdout.startswith('setup: done')
+  assert machine.locks == [BASE, RAY, RAY]
+
+
+def test_an_update_takes_an_extra_along(machine):
+  machine.call('make', 'ray', PIP=INSTALLED)
+  machine.date('requirements.txt', LATER)
+  assert machine.set_up().returncode == 0
+  assert machine.locks[2:] == [f'{BASE} {RAY}']
+
+
+def test_a_newer_lock_of_an_extra_alone_is_installed_by_any_target(machine):
+  machine.call('make', 'ray', PIP=INSTALLED)
+  machine.date('.venv/.installed-ray', LONG_AGO - 1)
+  assert machine.set_up().returncode == 0
+  assert machine.locks[2:] == [RAY]
+  assert machine.set_up().stdout == ''
+  assert len(machine.locks) == 3
+
+
+def test_a_failed_update_does_not_forget_an_extra(machine):
+  machine.call('make', 'ray', PIP=INSTALLED)
+  machine.date('requirements.txt', LATER)
+  assert machine.set_up(PIP='exit 1').returncode == 1
+  machine.date('requirements.txt', LONG_AGO)
+  assert machine.set_up(PIP='exit 1').returncode == 1
+  assert machine.set_up().returncode == 0
+  assert machine.locks[4:] == [f'{BASE} {RAY}']
+  assert machine.set_up().stdout == ''
+
+
+def test_an_extra_that_fails_harms_nothing_else(machine):
+  machine.set_up()
+  result = machine.call('make', 'ray', PIP='echo "ERROR: no such hash"; exit 1')
+  assert result.returncode == 2
+  assert 'ERROR: no such hash\nsetup: ray is not installed (all' in result.stderr
+  assert machine.is_ready
+  assert machine.set_up().stdout == ''
+  assert 'installing' in machine.call('make', 'ray', PIP=INSTALLED).stdout
+
+
+def test_without_a_network_one_line_says_so(machine):
+  machine.set_up()
+  retries = 'echo "WARNING: Retrying (Retry(total=0, connect=None)) after"; echo "ERROR: No matching"; exit 1'
+  result = machine.call('bash', 'scripts/setup.sh', 'ray', PIP=retries)
+  assert result.stderr == (
+    'setup: ray is not installed: the index of packages does not answer (all that pip said: .venv/pip.log); '
+    'the rest of .venv is as it was.\n'
+  )
+  machine.date('requirements.txt', LATER)
+  assert machine.set_up(PIP=retries).stderr.startswith('setup: not finished: the index of packages does not answer')
+
+
+def test_an_extra_that_there_is_not_is_refused(machine):
+  result = machine.call('bash', 'scripts/setup.sh', 'rya')
+  assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+  assert 'requirements-rya.txt' in result.stderr
+  assert not (machine.checkout / '.venv').exists()
+
+
 def test_two_calls_at_a_time_install_once(machine):
   with machine.start('bash', 'scripts/setup.sh', PIP='sleep 1') as first:
     _wait_for(lambda: machine.log)
@@ -260,7 +353,7 @@ def test_a_failing_program_fails_make(machine):
 def test_make_alone_lists_the_targets(machine):
   (machine.bin / 'awk').symlink_to(shutil.which('awk'))
   shown = machine.call('make').stdout
-  for target in ['run', 'test', 'lint', 'format', 'bench', 'doctor', 'lock', 'clean']:
+  for target in ['run', 'test', 'lint', 'format', 'bench', 'doctor', 'gpu', 'ray', 'lock', 'clean']:
     assert f'make {target} ' in shown
   assert not (machine.checkout / '.venv').exists()
 

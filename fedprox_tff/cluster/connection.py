@@ -29,6 +29,10 @@ _ENVIRONMENT = {
 }
 
 
+class NoClusterError(UserError):
+  """This machine is no node of a cluster."""
+
+
 @contextlib.contextmanager
 def joined(address: str, flag: str) -> Iterator[Any]:
   """Joins a cluster for the block, and yields the module `ray`.
@@ -41,6 +45,7 @@ def joined(address: str, flag: str) -> Iterator[Any]:
     flag: What asked for Ray, such as '--runtime=ray', for messages.
 
   Raises:
+    NoClusterError: If the address is 'auto' and there is none.
     UserError: If Ray is not installed, or no such cluster answers.
   """
   ray = _import(flag)
@@ -49,7 +54,7 @@ def joined(address: str, flag: str) -> Iterator[Any]:
   with _signals_kept(), _silent():
     try:
       ray.init(
-        address=address,
+        address=_found(ray) if address == AUTO else address,
         job_config=ray.job_config.JobConfig(code_search_path=[str(_ROOT)]),
         logging_level=logging.ERROR,
         log_to_driver=False,
@@ -57,12 +62,14 @@ def joined(address: str, flag: str) -> Iterator[Any]:
       )
     except ConnectionError as error:
       if address != AUTO:
-        raise UserError(f'--ray_address={address}: {line_of(error)}') from None
-      raise UserError(
+        raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+      raise NoClusterError(
         '--ray_address=auto: this machine is no node of a Ray cluster; "ray start" makes it one, and '
         '--ray_address=local starts a cluster for this command alone.'
       ) from None
-    except (RuntimeError, ValueError, TimeoutError) as error:  # such as another version of Ray or Python
+    except UserError:
+      raise
+    except Exception as error:  # of many kinds, such as that the cluster has another version, or starts too slowly
       raise UserError(f'--ray_address={address}: {line_of(error)}') from None
   # What Ray would print over our own lines whenever a worker dies, and has no option for.
   ray._private.worker.print_to_stdstream = lambda *_, **__: None
@@ -76,6 +83,15 @@ def joined(address: str, flag: str) -> Iterator[Any]:
 def nodes(ray: Any) -> list[dict[str, Any]]:
   """Returns what Ray says of each node that is alive."""
   return [node for node in ray.nodes() if node['Alive']]
+
+
+def has_head(ray: Any) -> bool:
+  """Returns whether the head of the cluster still listens; without it Ray ends this process after a minute, silently."""
+  try:
+    _knock(ray.get_runtime_context().gcs_address)
+  except OSError:
+    return False
+  return True
 
 
 def _import(flag: str) -> Any:
@@ -100,9 +116,32 @@ def _check(address: str) -> None:
   if not host or not port.isdecimal():
     raise UserError(f'--ray_address={address}: auto, local or HOST:PORT is needed.')
   try:
-    socket.create_connection((host, int(port)), _PORT_SECONDS).close()
+    _knock(address)
   except (OSError, OverflowError) as error:
     raise UserError(f'--ray_address={address}: no cluster answers there ({line_of(error)}).') from None
+
+
+def _found(ray: Any) -> str:
+  """Returns the address that 'auto' stands for: Ray remembers one whose cluster may be long gone.
+
+  Raises:
+    ConnectionError: If there is none.
+    UserError: If nobody listens there any more.
+  """
+  address = ray._private.services.canonicalize_bootstrap_address(AUTO)
+  try:
+    _knock(address)
+  except (OSError, OverflowError, ValueError) as error:
+    raise UserError(
+      f'--ray_address=auto: no cluster answers at {address} any more ({line_of(error)}); '
+      '"ray stop" forgets it, unless $RAY_ADDRESS names it.'
+    ) from None
+  return address
+
+
+def _knock(address: str) -> None:
+  host, _, port = address.rpartition(':')
+  socket.create_connection((host, int(port)), _PORT_SECONDS).close()
 
 
 @contextlib.contextmanager

@@ -4,18 +4,16 @@
 It gets graphs and loads data itself, so that it needs TensorFlow but nothing of TFF, whose import takes as long again.
 """
 
-import importlib.metadata
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-import fedprox_tff
 from fedprox_tff.cluster.loaded import Loaded
+from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork, TreeSum
 
@@ -103,9 +101,3 @@ class RoundWorker:
 
   def _tensor(self, value: np.ndarray | Shared) -> Any:
     return self._arrays[value.place] if isinstance(value, Shared) else tf.convert_to_tensor(value)
-
-
-def versions() -> dict[str, str]:
-  """Returns the versions here of what decides about the bits of a result."""
-  own = {'python': sys.version.split()[0], 'fedprox_tff': fedprox_tff.__version__}
-  return own | {package: importlib.metadata.version(package) for package in ('tensorflow', 'numpy')}

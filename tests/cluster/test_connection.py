@@ -8,7 +8,7 @@ import pytest
 
 from fedprox_tff.cluster import connection
 from fedprox_tff.core.errors import UserError
-from tests.rays_processes import rays_processes
+from tests.ray_nodes import rays_processes
 
 
 def refused(address, flag='--runtime=ray'):
@@ -42,7 +42,7 @@ def test_a_machine_that_is_no_node_hears_of_both_ways(monkeypatch, tmp_path):
 
 def test_a_cluster_of_ones_own_ends_with_the_block_and_leaves_signals_alone():
   pytest.importorskip('ray')
-  others = set(rays_processes())
+  others = rays_processes()
   handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
   try:
     mine = signal.signal(signal.SIGTERM, lambda *_: None)
@@ -50,9 +50,9 @@ def test_a_cluster_of_ones_own_ends_with_the_block_and_leaves_signals_alone():
     with connection.joined('local', '--runtime=ray') as ray:
       assert signal.getsignal(signal.SIGTERM) is handler
       assert ray.cluster_resources()['CPU'] == len(os.sched_getaffinity(0))
-      assert set(rays_processes()) - others
+      assert rays_processes() - others
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert not set(rays_processes()) - others
+    assert not rays_processes() - others
   finally:
     signal.signal(signal.SIGTERM, mine)
   assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers

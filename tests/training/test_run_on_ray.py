@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip('ray', reason='"make ray" installs Ray')
 
 from fedprox_tff.training import checkpoint_file
-from tests.rays_processes import rays_processes
+from tests.ray_nodes import cluster, end, rays_processes, soon, workers
 
 ROOT = pathlib.Path(__file__).parents[2]
 FLAGS = ['--dataset=digits', '--algorithm=scaffold', '--clients_per_round=5', '--epochs=2', '--rounds_per_checkpoint=5']
@@ -55,10 +55,6 @@ def wait_for_round(folder, number, process):
   raise AssertionError(f'round {number} did not come: {process.poll()}')
 
 
-def workers():
-  return [process for process in rays_processes() if process.name().startswith('ray::RoundWorker')]
-
-
 def test_a_killed_driver_goes_on_with_the_bits_of_one_process(two_nodes, tmp_path):
   ray = ['--runtime=ray', f'--ray_address={two_nodes}']
   with open(tmp_path / 'log', 'wb') as log:
@@ -77,44 +73,35 @@ def test_a_killed_driver_goes_on_with_the_bits_of_one_process(two_nodes, tmp_pat
   here = run(tmp_path / 'here', '--rounds=60')
   assert here.returncode == 0
   assert rows(tmp_path / 'ray') == rows(tmp_path / 'here')
-  until = time.monotonic() + 10
-  while workers() and time.monotonic() < until:
-    time.sleep(0.05)
-  assert not workers()
+  assert soon(lambda: not workers())
 
 
 def test_without_a_worker_a_run_waits_and_ends_with_all_saved(tmp_path):
   """The node with the only worker dies; the head has no core for another one. In one process, the run goes on."""
-  from ray.cluster_utils import Cluster
-
-  cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0, 'include_dashboard': False})
-  try:
-    node = cluster.add_node(num_cpus=1)
-    ray = ['--runtime=ray', f'--ray_address={cluster.address}', '--wait_for_workers=1', '--rounds=10000']
+  with cluster(0, 1) as (address, (_, node)):
+    ray = ['--runtime=ray', f'--ray_address={address}', '--wait_for_workers=1', '--rounds=10000']
     with open(tmp_path / 'log', 'wb') as log:
       driver = subprocess.Popen(command(tmp_path, *ray), cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
       wait_for_round(tmp_path, 7, driver)
-      cluster.remove_node(node, allow_graceful=False)
+      end(node)
       assert driver.wait(60) == 1
     finally:
       driver.kill()
       driver.wait()
-    said = (tmp_path / 'log').read_text()
-    assert 'no worker is left; waiting up to 1 s for one' in said
-    assert 'error: no worker came within 1 s: each takes 1 CPU, and the cluster has 0 CPU' in said
-    assert 'Traceback' not in said
-    last = int(rows(tmp_path)[-1]['round_num'])
-    assert max(checkpoint_file.saved_rounds(tmp_path / 'run')) == last
-    done = run(tmp_path, f'--rounds={last + 1}')
-    assert done.returncode == 0, done.stderr
-    assert f'going on after round {last}' in done.stdout
-  finally:
-    cluster.shutdown()
+  said = (tmp_path / 'log').read_text()
+  assert 'no worker is left; waiting up to 1 s for one' in said
+  assert 'error: no worker came within 1 s: each takes 1 CPU, and the cluster has 0 CPU' in said
+  assert 'Traceback' not in said
+  last = int(rows(tmp_path)[-1]['round_num'])
+  assert max(checkpoint_file.saved_rounds(tmp_path / 'run')) == last
+  done = run(tmp_path, f'--rounds={last + 1}')
+  assert done.returncode == 0, done.stderr
+  assert f'going on after round {last}' in done.stdout
 
 
 def test_a_cluster_of_its_own_ends_with_a_run_that_is_interrupted(tmp_path):
-  others = set(rays_processes())
+  others = rays_processes()
   with open(tmp_path / 'log', 'wb') as log:
     driver = subprocess.Popen(
       command(tmp_path, '--runtime=ray', '--ray_address=local', '--workers=1', '--rounds=10000'),
@@ -122,14 +109,11 @@ def test_a_cluster_of_its_own_ends_with_a_run_that_is_interrupted(tmp_path):
     )  # fmt: skip
   try:
     wait_for_round(tmp_path, 3, driver)
-    assert set(rays_processes()) - others
+    assert rays_processes() - others
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
     assert driver.wait(60) == 130
   finally:
     driver.kill()
     driver.wait()
   assert 'to go on:' in (tmp_path / 'log').read_text()
-  until = time.monotonic() + 10
-  while set(rays_processes()) - others and time.monotonic() < until:
-    time.sleep(0.05)
-  assert not set(rays_processes()) - others
+  assert soon(lambda: not rays_processes() - others)

@@ -19,7 +19,8 @@ import tensorflow as tf
 from fedprox_tff.cluster import connection
 from fedprox_tff.cluster.crew import Crew
 from fedprox_tff.cluster.loaded import Loaded
-from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared, versions
+from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared
+from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core import threads
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork

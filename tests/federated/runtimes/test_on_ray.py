@@ -2,9 +2,6 @@
 """Rounds on a cluster of two nodes have the bits of rounds in this process, whoever works and whoever dies."""
 
 import hashlib
-import os
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -23,8 +20,9 @@ from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.models import logistic
 from tests.cluster_data import digits, loaded, loaded_elsewhere
 from tests.federations import load
-from tests.rays_processes import rays_processes
+from tests.ray_nodes import soon, workers
 
+KIND = 'ray::RoundWorker'
 ROUNDS = 3
 EXPECTED = {}  # bits after each round in this process, by method
 SIZES = [300, *range(3, 28)]  # a client that goes alone, three groups of eight, and one more
@@ -75,30 +73,18 @@ def process_of(algorithm):
   )
 
 
-def on(address, workers):
-  return runtimes.use('ray', cluster=runtimes.Cluster(address, workers, wait_seconds=60.0))
+def on(address, number):
+  return runtimes.use('ray', cluster=runtimes.Cluster(address, number, wait_seconds=60.0))
 
 
-def workers_alive():
-  return [process.pid for process in rays_processes() if process.name().startswith('ray::RoundWorker')]
-
-
-def all_gone():
-  """Returns whether no worker is left, or in a moment."""
-  until = time.monotonic() + 10
-  while workers_alive() and time.monotonic() < until:
-    time.sleep(0.05)
-  return not workers_alive()
-
-
-@pytest.mark.parametrize('workers', [1, 2])
-def test_any_number_of_workers_has_the_bits_of_this_process(two_nodes, workers):
+@pytest.mark.parametrize('number', [1, 2])
+def test_any_number_of_workers_has_the_bits_of_this_process(two_nodes, number):
   for algorithm in (fedprox(mu=1.0), scaffold(), feddane(mu=0.1)):
     assert len(set(expected_of(algorithm))) == ROUNDS
-  with on(two_nodes, workers) as runtime:
+  with on(two_nodes, number) as runtime:
     for algorithm in (fedprox(mu=1.0), scaffold(), feddane(mu=0.1)):
       assert train(process_of(algorithm), runtime) == expected_of(algorithm)
-  assert all_gone()
+  assert soon(lambda: not workers(KIND))
 
 
 def expected_of(algorithm):
@@ -114,8 +100,8 @@ def killing(*when):
 
   def disturb(*at):
     if at == when and not killed:
-      killed.append(workers_alive()[0])
-      os.kill(killed[0], signal.SIGKILL)
+      killed.append(workers(KIND)[0])
+      killed[0].kill()
 
   return disturb
 
@@ -150,6 +136,5 @@ def test_only_names_of_what_is_shared_are_sent(two_nodes):
   with on(two_nodes, 1) as runtime:
     examples = [tf.constant(array) for array in digits()]
     runtime.share(examples, loaded, 'the right one')
-    workers = runtime.context._workers
-    sent = workers._values([examples[0], tf.constant([1, 2]), examples[1]])
+    sent = runtime.context._workers._values([examples[0], tf.constant([1, 2]), examples[1]])
   assert [type(value).__name__ for value in sent] == ['Shared', 'ndarray', 'Shared']
