@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cores this process may use."""
+"""Which cores a process may use."""
 
 import contextlib
 import os
@@ -8,22 +8,20 @@ from collections.abc import Collection, Iterator
 
 @contextlib.contextmanager
 def use_cores(cores: Collection[int] | None) -> Iterator[None]:
-  """Lets all threads of this process use these cores in the block; None: those that they use already.
-
-  What is started in the block is bound by it too: threads until its end, processes for ever.
-  """
+  """Lets this process use these cores in the block; None: those that it uses already."""
   if cores is None:
     yield
     return
   before = os.sched_getaffinity(0)
-  _bind(cores)
+  bind(os.getpid(), cores)
   try:
     yield
   finally:
-    _bind(before)
+    bind(os.getpid(), before)
 
 
-def _bind(cores: Collection[int]) -> None:
-  for thread in os.listdir('/proc/self/task'):
+def bind(pid: int, cores: Collection[int]) -> None:
+  """Lets a process use these cores, all its threads and what they will start."""
+  for thread in os.listdir(f'/proc/{pid}/task'):
     with contextlib.suppress(ProcessLookupError):  # it has ended
       os.sched_setaffinity(int(thread), cores)

@@ -2,14 +2,15 @@
 """A small Ray cluster on this machine: two nodes, each of which may use one core."""
 
 import contextlib
-import logging
+import importlib.util
 import os
 from collections.abc import Iterator
 
-from benchmarks._cores import use_cores
+from benchmarks._cores import bind
 from benchmarks._ray_meter import Meter
 from fedprox_tff.cluster import connection
 from fedprox_tff.core.errors import UserError
+from tests import ray_nodes
 
 _PLACES = (2, 1)  # for workers, on each node: one of its own, and on the first also that of a crew of one
 
@@ -26,19 +27,12 @@ def two_nodes(who: str) -> Iterator[Meter]:
   Raises:
     UserError: If Ray is not installed.
   """
-  os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-  try:
-    from ray.cluster_utils import Cluster
-  except ImportError:
-    raise UserError(f'{who}: Ray is not installed here; "make ray" installs it.') from None
-  logging.getLogger('ray').setLevel(logging.ERROR)  # it would say which address of an earlier cluster it replaces
+  if importlib.util.find_spec('ray') is None:
+    raise UserError(f'{who}: Ray is not installed here; "make ray" installs it.')
   cores = sorted(os.sched_getaffinity(0))
-  cluster = Cluster()
-  try:
-    for places, core in zip(_PLACES, (cores[0], cores[-1]), strict=True):
-      with use_cores({core}):
-        cluster.add_node(num_cpus=places, include_dashboard=False)
-    with connection.joined(cluster.address, who) as ray:
+  with ray_nodes.cluster(*_PLACES) as (address, nodes):
+    for node, core in zip(nodes, (cores[0], cores[-1]), strict=True):
+      for process in [node, *node.children(recursive=True)]:
+        bind(process.pid, {core})
+    with connection.joined(address, who) as ray:
       yield Meter(ray)
-  finally:
-    cluster.shutdown()
