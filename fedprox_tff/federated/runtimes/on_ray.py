@@ -161,6 +161,8 @@ class _Workers:
     del work
     key = _digest(graphs)
     self._crew.teach(f'graphs {key}', 'learn', key, graphs)
+    if self.is_rehearsing:
+      self._crew.assemble(_ASSEMBLY_SECONDS)  # or the first worker that has learned them would rehearse alone
 
     def block_sums(groups, data_of, message) -> Iterator[BlockSum]:
       sent = self._ray.put([tensor.numpy() for tensor in message])
