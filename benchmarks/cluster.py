@@ -164,9 +164,9 @@ def state_contenders(bench: Bench, sizes: Sizes, folder: str) -> dict[tuple[str,
   found = {}
   for number, place in enumerate((THREADS, WORKERS)):
     found['FedAvg', place] = bench.contender(fedavg, place)
-    for kept in ('memory', 'disk'):
+    for kept, where in (('memory', 'in memory'), ('disk', 'on disk')):
       states = states_of(scaffold.experiment, os.path.join(folder, f'{number}_{kept}'), kept)
-      found[f'SCAFFOLD, states in {kept}', place] = bench.contender(scaffold, place, states)
+      found[f'SCAFFOLD, states {where}', place] = bench.contender(scaffold, place, states)
   return found
 
 
