@@ -140,8 +140,8 @@ def overheads(bench: Bench, sizes: Sizes, measured: list[Overhead]) -> Iterator[
         others = taken[AS_MANY[name]]
         against, a_client = f'{times(its, others):.2f}', f'{seconds_more(its, others) / given.clients * 1e3:.2f}'
       yield (
-        *(f'{MODELS[model]}, K = {given.clients:,}, E = {epochs}', name, f'{median(its) * 1e3:.1f}'),
-        *(f'{times(its, taken[THREAD]):.2f}', against, a_client, f'{median_cpu(its) * 1e3:.1f}'),
+        *(f'{MODELS[model]}, K = {given.clients:,}, E = {epochs}', name, f'{median(its) * 1e3:,.1f}'),
+        *(f'{times(its, taken[THREAD]):.2f}', against, a_client, f'{median_cpu(its) * 1e3:,.1f}'),
       )
 
 
@@ -151,7 +151,7 @@ def say_overhead(few: Overhead, many: Overhead) -> None:
     (k, more), (other_k, more_of_many) = ((k, seconds_more(taken[name], taken[other])) for k, taken in (few, many))
     a_client = (more_of_many - more) / (other_k - k)
     print(
-      f'{name}: {(more - k * a_client) * 1e3:.1f} ms more a round and {a_client * 1e6:.0f} µs more a client '
+      f'{name}: {(more - k * a_client) * 1e3:,.1f} ms more a round and {a_client * 1e6:.0f} µs more a client '
       f'than {other}',
       flush=True,
     )
@@ -176,8 +176,8 @@ def state_rows(contenders: Mapping[tuple[str, str], Contender]) -> Iterator[tupl
   for (method, place), its in taken.items():
     plain, clients = taken['FedAvg', place], contenders[method, place].setting.clients
     yield (
-      *(method, place, f'{median(its) * 1e3:.0f}', f'{times(its, plain):.2f}'),
-      *(f'{seconds_more(its, plain) / clients * 1e3:.1f}', f'{median_cpu(its) * 1e3:.0f}'),
+      *(method, place, f'{median(its) * 1e3:,.0f}', f'{times(its, plain):.2f}'),
+      *(f'{seconds_more(its, plain) / clients * 1e3:,.1f}', f'{median_cpu(its) * 1e3:,.0f}'),
     )
 
 
@@ -218,8 +218,8 @@ def scaling_rows(bench: Bench, sizes: Sizes) -> Iterator[tuple[str, ...]]:
     taken = in_turns(contenders)
     for single, double in ((THREAD, THREADS), (WORKER, WORKERS)):
       yield (
-        *(MODELS[model], single, f'{given.clients:,}', f'{median(taken[single]) * 1e3:.0f}'),
-        *(double, f'{2 * given.clients:,}', f'{median(taken[double]) * 1e3:.0f}'),
+        *(MODELS[model], single, f'{given.clients:,}', f'{median(taken[single]) * 1e3:,.0f}'),
+        *(double, f'{2 * given.clients:,}', f'{median(taken[double]) * 1e3:,.0f}'),
         f'{times(taken[double], taken[single]):.2f}',
       )
 
@@ -255,7 +255,7 @@ def limit_rows(figures: Figures, client_seconds: float) -> Iterator[tuple[str, .
       work = f'{PAPER_CLIENTS * client_seconds:.1f}' if model == 'CNN' else ''
       yield (
         *(model, f'{workers:,}', f'{slow.blocks:,}', f'{slow.sent / 1e9:.2f}', f'{slow.returned / 1e9:.2f}'),
-        *(f'{part:.2f}' for part in (slow.merge, slow.store, slow.network, fast.network)),
+        *(f'{part:,.2f}' for part in (slow.merge, slow.store, slow.network, fast.network)),
         *(slow.slowest, fast.slowest, work),
       )
 
@@ -320,9 +320,12 @@ def run(dataset_name: str, sizes: Sizes) -> None:
     crews = {}
     for name, workers in ((WORKERS, 2), (WORKER, 1)):  # two first: they are spread over both nodes
       start = len(meter.actors)
-      context = stack.enter_context(workers_on(meter, Cluster(workers=workers, wait_seconds=120.0), device='cpu'))
-      _assemble(context)
-      contexts[name], crews[name] = context, list(range(start, len(meter.actors)))
+      cluster = Cluster(workers=workers, wait_seconds=120.0)
+      contexts[name] = stack.enter_context(workers_on(meter, cluster, device='cpu'))
+      crews[name] = list(range(start, len(meter.actors)))
+    for name in crews:
+      _assemble(contexts[name])
+    _check_cores(meter, crews[WORKERS])
     runtimes = {name: 'ray' if name in crews else 'in_process' for name in (THREAD, THREADS, WORKER, WORKERS)}
     places = {name: Runtime(kind, '/CPU:0', lambda: 0.0, contexts[name]) for name, kind in runtimes.items()}
     print(f'{dataset.name}, {len(os.sched_getaffinity(0))} cores, two nodes of one core each', flush=True)
@@ -341,6 +344,17 @@ def _assemble(context: Any) -> None:
     if len(said) == 1:  # otherwise it says that others are awaited
       return
   raise RunFailedError(said[-1])
+
+
+def _check_cores(meter: Meter, workers: Sequence[int]) -> None:
+  """Makes sure that workers have a core each, as far as there are so many.
+
+  Raises:
+    RunFailedError: If they do not: Ray has put them on one node.
+  """
+  cores = set().union(*(os.sched_getaffinity(meter.pid(place)) for place in workers))
+  if len(cores) < min(len(workers), len(os.sched_getaffinity(0))):
+    raise RunFailedError('both workers are on one node; the same command may have more luck.')
 
 
 def main() -> None:

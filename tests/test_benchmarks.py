@@ -36,7 +36,7 @@ MEASURED = {
   'scale': (r'"(?:seconds|peak)": ([\d.]+)', 2),
   'client_states': (r'"(?:seconds|peak|disk|read|put)": ([\d.]+)', 5),
   'endurance': (r'"(?:seconds|calls|waiting)": ([\d.]+)', 3),
-  'cluster': (r'^\| .* \| ([\d.]+) \|(?: [^|]+ \|)?$', 30),
+  'cluster': (r'^\| .* \| ([\d.,]+) \|$', 29),
 }
 
 
