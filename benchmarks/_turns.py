@@ -19,6 +19,7 @@ from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.cohort import Participant
+from fedprox_tff.training.loop import client_memory
 from fedprox_tff.training.participation import client_examples, draw_cohort, payload_of
 
 
@@ -91,12 +92,8 @@ class Contender:
     ):
       kept = None if states is None else states.snapshot()
       payloads = [payload_of(config, experiment, data, participant, number + 1) for participant in cohort]
-      self._rounds.next(
-        experiment.initial_state,
-        payloads,
-        read_state=lambda place: kept.state_of(cohort[place].client),
-        keep_state=lambda place, new: states.put(cohort[place].client, new, self._count),
-      )
+      memory = client_memory(cohort, kept, states, self._count, self._runtime)
+      self._rounds.next(experiment.initial_state, payloads, *memory)
     spent = Round(time.perf_counter() - start, time.process_time() - cpu)
     if states is not None:
       states.forget_before(self._count)  # as after a round of a run

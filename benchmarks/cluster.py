@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from benchmarks._cluster_limits import Figures, limits
@@ -51,7 +52,7 @@ from fedprox_tff.federated.runtimes.in_process import InProcessContext
 from fedprox_tff.federated.runtimes.on_ray import workers_on
 from fedprox_tff.machine.console import BAD_INPUT, FAILED, INTERRUPTED, say
 from fedprox_tff.training import data
-from fedprox_tff.training.builder import Builder, Experiment
+from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.client_states import ClientStates
 
 THREAD, THREADS, WORKER, WORKERS = 'in process, 1 thread', 'in process, 2 threads', 'ray, 1 worker', 'ray, 2 workers'
@@ -91,27 +92,25 @@ Overhead = tuple[int, Mapping[str, Sequence[Round]]]  # K, and rounds by place
 class Bench:
   """What all measurements share: the federation, the places to train in, and what was built."""
 
-  def __init__(self, dataset: FederatedDataset, flags: Mapping[str, Any], meter: Meter, places: Mapping[str, Runtime]):
-    self.meter, self.places = meter, places
-    self._dataset, self._flags, self._builder = dataset, flags, Builder()
-    self._experiments: dict[tuple[str, str], Experiment] = {}
+  def __init__(self, dataset: FederatedDataset, meter: Meter, places: Mapping[str, Runtime]):
+    self.meter, self.places, self._dataset = meter, places, dataset
+    builder, kinds = Builder(), (('logistic', 'fedavg'), ('cnn', 'fedavg'), ('cnn', 'scaffold'))
+    built = {kind: builder.build(self._config(*kind), dataset) for kind in kinds}
+    # A context knows one set of tensors as the examples that clients have in common, and one initial state.
+    *_, last = built.values()
+    self._experiments = {kind: each._replace(train_examples=last.train_examples) for kind, each in built.items()}
+    load = functools.partial(data.load_for_clients, self._config(*kinds[0]).record())
+    for place in places.values():
+      place.share(last.train_examples, load, dataset.fingerprint, tf.nest.flatten(last.initial_client_state))
+
+  def _config(self, model: str, algorithm: str, **flags: Any) -> Config:
+    return Config.from_flags({'dataset': self._dataset.name, 'model': model, 'algorithm': algorithm, **flags})
 
   def setting(self, model: str, clients: int, epochs: int, rounds: int, algorithm: str = 'fedavg') -> Setting:
     """Returns rounds of a model, of all clients where there are fewer than K."""
     clients = min(clients, self._dataset.num_clients)
-    config = Config.from_flags(
-      {**self._flags, 'model': model, 'algorithm': algorithm, 'clients_per_round': clients, 'epochs': epochs}
-    )
-    if (model, algorithm) not in self._experiments:
-      built = self._builder.build(config, self._dataset)
-      if self._experiments:  # a context knows one set of tensors as what all have in common
-        built = built._replace(train_examples=next(iter(self._experiments.values())).train_examples)
-      self._experiments[model, algorithm] = built
-    experiment = self._experiments[model, algorithm]
-    load = functools.partial(data.load_for_clients, config.record())
-    for place in self.places.values():
-      place.share(experiment.train_examples, load, self._dataset.fingerprint)
-    return setting(config, experiment, rounds)
+    config = self._config(model, algorithm, clients_per_round=clients, epochs=epochs)
+    return setting(config, self._experiments[model, algorithm], rounds)
 
   def contender(self, given: Setting, place: str, states: ClientStates | None = None) -> Contender:
     """Returns a setting in a place; one thread may use one core, as one worker may."""
@@ -269,7 +268,7 @@ def measure(bench: Bench, sizes: Sizes, workers: list[int], folder: str) -> None
   print()
   say_overhead(*measured[:2])
 
-  print('\nStates of clients, through the driver\n')
+  print('\nStates of clients: in memory through the driver, on disk by the workers\n')
   contenders = state_contenders(bench, sizes, folder)
   columns = ('CNN', 'where', 'ms a round', 'times FedAvg', 'ms more a client', "driver's CPU, ms a round")
   print_table(columns, state_rows(contenders))
@@ -309,8 +308,7 @@ def run(dataset_name: str, sizes: Sizes) -> None:
   threads.pin()
   with contextlib.ExitStack() as stack:
     meter = stack.enter_context(two_nodes('benchmarks.cluster'))
-    config, dataset = data.load_or_fall_back({'dataset': dataset_name, 'fallback_dataset': 'digits'}, print)
-    flags = {'dataset': config.dataset.name}
+    _, dataset = data.load_or_fall_back({'dataset': dataset_name, 'fallback_dataset': 'digits'}, print)
     folder = stack.enter_context(tempfile.TemporaryDirectory(dir=os.environ.get('TMPDIR')))
     contexts = {
       THREAD: stack.enter_context(contextlib.closing(InProcessContext(num_threads=1))),
@@ -329,7 +327,7 @@ def run(dataset_name: str, sizes: Sizes) -> None:
     runtimes = {name: 'ray' if name in crews else 'in_process' for name in (THREAD, THREADS, WORKER, WORKERS)}
     places = {name: Runtime(kind, '/CPU:0', lambda: 0.0, contexts[name]) for name, kind in runtimes.items()}
     print(f'{dataset.name}, {len(os.sched_getaffinity(0))} cores, two nodes of one core each', flush=True)
-    measure(Bench(dataset, flags, meter, places), sizes, crews[WORKERS], folder)
+    measure(Bench(dataset, meter, places), sizes, crews[WORKERS], folder)
 
 
 def _assemble(context: Any) -> None:

@@ -86,7 +86,7 @@ def nodes(ray: Any) -> list[dict[str, Any]]:
 
 
 def has_head(ray: Any) -> bool:
-  """Returns whether the head of the cluster still listens; without it Ray ends this process after a minute, silently."""
+  """Returns whether the head of the cluster still listens; without it, Ray ends this process after a minute."""
   try:
     _knock(ray.get_runtime_context().gcs_address)
   except OSError:

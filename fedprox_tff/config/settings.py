@@ -71,15 +71,15 @@ class Settings:
   client_states: Literal['memory', 'disk'] | None = _setting(
     str, MACHINE, "where clients' states are kept between rounds", choices=CLIENT_STATES)
   ray_address: str | None = _setting(
-    str, MACHINE, 'with --runtime=ray: the cluster; auto: the one that this machine is a node of; local: one for this '
-    'command alone; or HOST:PORT')
+    str, MACHINE, 'with --runtime=ray: the cluster; auto, the default: the one that this machine is a node of; '
+    'local: one for this command alone; or HOST:PORT')
   workers: int | None = _setting(
     int, MACHINE, 'with --runtime=ray: how many workers train clients, one core each; without it, as many as there is '
     'room for and clients in a cohort', low=1)
   gpus_per_worker: float | None = _setting(
-    float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has', low=0.01)
+    float, MACHINE, 'with --runtime=ray and --device=gpu: the GPUs, or the share of one, that a worker has; by default 1', low=0.01)
   wait_for_workers: float | None = _setting(
-    float, MACHINE, 'with --runtime=ray: seconds to wait for a worker when all have died', low=0)
+    float, MACHINE, 'with --runtime=ray: seconds to wait for a worker when all have died; by default 600', low=0)
 
   rounds_per_evaluation: int = _setting(
     int, RESULTS, 'evaluate every so many rounds, and in the last one', 1, low=1)

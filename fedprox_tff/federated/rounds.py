@@ -15,6 +15,7 @@ from fedprox_tff.federated.gathering import GatheringProcess
 from fedprox_tff.federated.process import Process
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.client_values import returns_client_values
+from fedprox_tff.federated.runtimes.context import Errands
 
 ReadState = Callable[[int], Any]  # the place of a client in the cohort -> what it has kept
 KeepState = Callable[[int, Any], None]  # the same, and what it keeps from now on
@@ -26,7 +27,14 @@ class Rounds:
   def __init__(self, process: Process, runtime: Runtime):
     self._process, self._runtime = process, runtime
 
-  def next(self, state: Any, cohort: Sequence[Any], read_state: ReadState, keep_state: KeepState) -> tuple[Any, Any]:
+  def next(
+    self,
+    state: Any,
+    cohort: Sequence[Any],
+    read_state: ReadState,
+    keep_state: KeepState,
+    errands: Errands | None = None,
+  ) -> tuple[Any, Any]:
     """Runs a round.
 
     Args:
@@ -36,6 +44,8 @@ class Rounds:
         if a worker of a cluster died over it.
       keep_state: Is told what a client keeps now; a client that was left out keeps what it had. Neither is called for
         methods whose clients keep nothing.
+      errands: Where clients work on other machines, and states are on a disk that these share: takes the place of
+        `keep_state`, and `read_state` returns the initial state.
 
     Returns:
       The process's next state, and its metrics.
@@ -44,13 +54,29 @@ class Rounds:
     def run(comp: tff.Computation, state: Any, payloads: Sequence[Any], keeps: bool) -> Any:
       if not returns_client_values(comp):
         return comp(state, payloads)
-      return self._runtime.run_round(comp, state, payloads, read_state, keep_state if keeps else _forget)
+      if keeps:
+        return self._runtime.run_round(comp, state, payloads, read_state, keep_state, errands=errands)
+      reading = None if errands is None else _ReadOnly(errands)
+      return self._runtime.run_round(comp, state, payloads, read_state, _forget, errands=reading)
 
     if isinstance(self._process, GatheringProcess):
       output = self._process.communicate(run, state, cohort)
     else:
       output = run(self._process.next, state, cohort, True)
     return output.state, output.metrics
+
+
+class _ReadOnly:
+  """Errands that leave what clients keep as it is."""
+
+  def __init__(self, errands: Errands):
+    self._errands = errands
+
+  def of(self, client: int) -> Any:
+    return self._errands.of(client).reading()
+
+  def done(self, client: int, receipt: Any) -> None:
+    del client, receipt
 
 
 def _forget(place: int, state: Any) -> None:

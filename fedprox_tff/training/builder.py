@@ -91,7 +91,7 @@ class Builder:
       _initial_state(process, config, algorithm, model, dataset.num_clients),
       *self._data[2:-1],
       algorithm,
-      initial_client_state(algorithm, local_model(model)),
+      tf.nest.map_structure(tf.constant, initial_client_state(algorithm, local_model(model))),
       self._personal_evaluator(config.algorithm, algorithm, model),
       model.initial_weights,
       batches.bounded(config.batch_size, int(dataset.train.sizes.max())),

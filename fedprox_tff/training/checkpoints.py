@@ -17,9 +17,9 @@ from fedprox_tff.core.errors import DamagedError, UserError
 from fedprox_tff.machine import console, files
 from fedprox_tff.training import checkpoint_file, earlier_versions, metrics_file
 from fedprox_tff.training.checkpoint_file import Checkpoint, ClientTable
-from fedprox_tff.training.client_states import FOLDER as CLIENT_STATES
 from fedprox_tff.training.client_states import ClientStates, Snapshot
 from fedprox_tff.training.run_folder import RunFolder
+from fedprox_tff.training.state_files import FOLDER as CLIENT_STATES
 
 _KEPT = 2  # the newest checkpoints
 

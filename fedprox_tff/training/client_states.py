@@ -5,17 +5,14 @@ A client's state after a round is never changed, only followed by another one, s
 round is a small table of who has which state. Such a table is what a checkpoint needs, and what an evaluation can go on
 to use while later rounds train.
 
-    client_states/<client>-<round>.state   the state that a client had after a round: a sealed file with its client, its
-                                           round, and its numbers, one after another, in float32
-
 In memory, states are written when a round is saved. On disk, they are written at once and read when they are needed,
 so that no more than those of the clients at work are in memory, and those that nobody can ask for any more are removed.
-A table has the digest of each file, so that a file that was changed, swapped or copied from elsewhere is noticed.
+Then workers of a cluster may read and write them too. A table has the digest of each file, so that a file that was
+changed, swapped or copied from elsewhere is noticed.
 """
 
 import collections
 import pathlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,12 +20,9 @@ import numpy as np
 import tree
 
 from fedprox_tff.core.errors import DamagedError
-from fedprox_tff.machine import files, sealed
+from fedprox_tff.machine import files
 from fedprox_tff.training.checkpoint_file import ClientTable
-
-FOLDER = 'client_states'
-_NAME = re.compile(r'([0-9]{1,18})-([0-9]{1,18})\.state', re.ASCII)
-_NUMBERS = 'numbers'
+from fedprox_tff.training.state_files import Errand, StateFiles, flat
 
 
 class _Version(NamedTuple):
@@ -52,6 +46,17 @@ class Snapshot(Mapping[int, Any]):
     """Returns a client's state, the initial one if it has not taken part."""
     return self[client] if client in self.versions else self._states.initial
 
+  def errand(self, client: int, round_num: int | None) -> Errand:
+    """Returns what a worker on another node is told of a client's state, which is on disk.
+
+    Args:
+      client: The client.
+      round_num: The round that it works in; None if it keeps what it has.
+    """
+    version = self.versions.get(client)
+    old = None if version is None else (version.round_num, version.digest)
+    return Errand(self._states.files, client, old, round_num)
+
   def __iter__(self) -> Iterator[int]:
     return iter(self.versions)
 
@@ -66,12 +71,13 @@ class ClientStates:
     """Makes the states of clients of which none has taken part.
 
     Args:
-      initial: The state of a client that has not taken part: a tuple of float32 arrays, or of such tuples.
+      initial: The state of a client that has not taken part: a tuple of float32 arrays or tensors, or of such tuples.
       folder: Where states are written; made when it is needed.
       place: 'memory' or 'disk', where they are between rounds.
     """
-    self.initial, self._folder, self._on_disk = initial, folder, place == 'disk'
+    self.initial, self.is_on_disk = initial, place == 'disk'
     self._initial_numbers = _flat(initial)
+    self.files = StateFiles(folder, self._initial_numbers.size)
     self._versions: dict[int, _Version] = {}
     self._saved: dict[tuple[int, int], bytes] = {}  # (client, round) of the states that saved rounds need; the digests
     self._replaced = collections.deque()  # (round, client, round before it) of states on disk that have been replaced
@@ -86,13 +92,21 @@ class ClientStates:
     if client not in self._versions and np.array_equal(numbers, self._initial_numbers):
       return
     numbers.flags.writeable = False  # snapshots share it
-    new = _Version(round_num, numbers, b'')
-    if self._on_disk:
-      new = _Version(round_num, None, self._write(client, new))
+    if self.is_on_disk:
+      self.put_file(client, self.files.write(client, round_num, numbers), round_num)
+    else:
+      self._replace(client, _Version(round_num, numbers, b''))
+
+  def put_file(self, client: int, digest: bytes | None, round_num: int) -> None:
+    """Takes the file that an `Errand` has written for the state of a client after a round; None is no news."""
+    if digest is not None:
+      self._replace(client, _Version(round_num, None, digest))
+
+  def _replace(self, client: int, new: _Version) -> None:
     old = self._versions.get(client)
     self._versions[client] = new
-    if old is not None and old.numbers is None and old.round_num != round_num:  # a cohort may have a client twice
-      self._replaced.append((round_num, client, old.round_num))
+    if old is not None and old.numbers is None and old.round_num != new.round_num:  # a cohort may have a client twice
+      self._replaced.append((new.round_num, client, old.round_num))
 
   def snapshot(self) -> Snapshot:
     """Returns the states as they are now, whatever comes later."""
@@ -107,7 +121,7 @@ class ClientStates:
     """
     numbers = version.numbers
     if numbers is None:
-      numbers = self._read(client, version.round_num, version.digest)
+      numbers = self.files.read(client, version.round_num, version.digest)
     return unflatten(numbers, self.initial)
 
   def save(self, snapshot: Snapshot) -> ClientTable:
@@ -120,8 +134,8 @@ class ClientStates:
     for client, version in snapshot.versions.items():
       digest = self._saved.get((client, version.round_num))
       if digest is None:
-        digest = version.digest or self._write(client, version)
-        new.append(self._path(client, version.round_num))
+        digest = version.digest or self.files.write(client, version.round_num, version.numbers)
+        new.append(self.files.path(client, version.round_num))
       digests.append(digest)
     files.make_lasting(new)
     versions = [(client, version.round_num) for client, version in snapshot.versions.items()]
@@ -140,8 +154,8 @@ class ClientStates:
     if table.versions.shape != (len(table.digests), 2):
       raise DamagedError(f'a table of {len(table.versions)} clients has {len(table.digests)} digests')
     for (client, round_num), digest in zip(table.versions.tolist(), table.digests, strict=True):
-      numbers = self._read(client, round_num, digest.tobytes())
-      versions[client] = _Version(round_num, None if self._on_disk else numbers, digest.tobytes())
+      numbers = self.files.read(client, round_num, digest.tobytes())
+      versions[client] = _Version(round_num, None if self.is_on_disk else numbers, digest.tobytes())
     self._versions = versions
     self._replaced.clear()
 
@@ -153,9 +167,9 @@ class ClientStates:
       newer_than: The newest saved round. States from later rounds are kept, for rounds that are not saved yet.
     """
     self._remember(tables)
-    for client, round_num in self._files():
+    for client, round_num in self.files.list():
       if (client, round_num) not in self._saved and round_num <= newer_than:
-        self._path(client, round_num).unlink(missing_ok=True)
+        self.files.path(client, round_num).unlink(missing_ok=True)
 
   def keep_only(self, tables: Iterable[ClientTable], aside: pathlib.Path | None = None) -> None:
     """Removes all that these tables do not need, as `keep` does, and what a kill left.
@@ -165,21 +179,21 @@ class ClientStates:
       aside: The folder that states are moved to instead, where they may be good.
     """
     self._remember(tables)
-    for client, round_num in self._files():
+    for client, round_num in self.files.list():
       if (client, round_num) not in self._saved:
-        path = self._path(client, round_num)
+        path = self.files.path(client, round_num)
         if aside is None:
           path.unlink(missing_ok=True)
         else:
           files.set_aside(path, aside)
-    files.remove_unfinished(self._folder)
+    files.remove_unfinished(self.files.folder)
 
   def forget_before(self, round_num: int) -> None:
     """Removes the states on disk that only rounds before this one need, and no saved one."""
     while self._replaced and self._replaced[0][0] <= round_num:
       _, client, last_round = self._replaced.popleft()
       if (client, last_round) not in self._saved:
-        self._path(client, last_round).unlink(missing_ok=True)
+        self.files.path(client, last_round).unlink(missing_ok=True)
 
   def _remember(self, tables: Iterable[ClientTable]) -> None:
     self._saved = {
@@ -188,39 +202,10 @@ class ClientStates:
       for (client, round_num), digest in zip(table.versions.tolist(), table.digests, strict=True)
     }
 
-  def _files(self) -> list[tuple[int, int]]:
-    """Returns the client and round of each file; files with other names are somebody else's."""
-    try:
-      names = [path.name for path in self._folder.iterdir()]
-    except FileNotFoundError:
-      return []
-    return [(int(match[1]), int(match[2])) for name in names if (match := _NAME.fullmatch(name))]
-
-  def _write(self, client: int, version: _Version) -> bytes:
-    """Writes a state and returns the digest of its file."""
-    files.make_folder(self._folder)
-    about = {'client': client, 'round': version.round_num}
-    return sealed.write(self._path(client, version.round_num), about, {_NUMBERS: version.numbers})
-
-  def _read(self, client: int, round_num: int, digest: bytes) -> np.ndarray:
-    path = self._path(client, round_num)
-    content = sealed.read(path)
-    if content.about != {'client': client, 'round': round_num}:
-      raise DamagedError(f'{path} holds the state of another client or round, {content.about}')
-    if content.digest != digest:
-      raise DamagedError(f'{path} is not the state that was saved: it comes from another run')
-    numbers = content.arrays.get(_NUMBERS, np.empty(0))
-    if numbers.shape != self._initial_numbers.shape or numbers.dtype != np.float32:
-      raise DamagedError(f'{path} holds {numbers.size} numbers of {numbers.dtype}, not {self._initial_numbers.size}')
-    return numbers
-
-  def _path(self, client: int, round_num: int) -> pathlib.Path:
-    return self._folder / f'{client}-{round_num}.state'
-
 
 def _flat(state: Any) -> np.ndarray:
   """Returns the numbers of a state, one after another."""
-  return np.concatenate([np.ravel(leaf) for leaf in tree.flatten(state)]).astype(np.float32, copy=False)
+  return flat(tree.flatten(state))
 
 
 def unflatten(numbers: np.ndarray, initial: Any) -> Any:

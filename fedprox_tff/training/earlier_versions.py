@@ -19,7 +19,8 @@ import tree
 from fedprox_tff.core.errors import DamagedError
 from fedprox_tff.machine import files
 from fedprox_tff.training import checkpoint_file
-from fedprox_tff.training.client_states import FOLDER, unflatten
+from fedprox_tff.training.client_states import unflatten
+from fedprox_tff.training.state_files import FOLDER
 
 _EARLIER = 'earlier'
 _NAME = re.compile(r'round_([0-9]{1,18})', re.ASCII)

@@ -7,10 +7,10 @@ from typing import Any
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DamagedError, RunFailedError
-from fedprox_tff.federated.rounds import Rounds
+from fedprox_tff.federated.rounds import KeepState, ReadState, Rounds
 from fedprox_tff.federated.runtimes import Runtime
-from fedprox_tff.federated.runtimes.context import largest_group
-from fedprox_tff.training import client_states, rows
+from fedprox_tff.federated.runtimes.context import Errands, largest_group
+from fedprox_tff.training import config_file, rows, state_files
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates, Snapshot
@@ -25,6 +25,11 @@ from fedprox_tff.training.participation import (
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.round_writer import RoundWriter
 from fedprox_tff.training.run_folder import RunFolder
+
+_NEEDS_A_SHARED_DISK = (
+  '--client_states=disk keeps there what clients keep: put --results_dir on a disk that all nodes share, or take '
+  '--client_states=memory.'
+)
 
 
 def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress) -> None:
@@ -58,6 +63,8 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
     RoundWriter(config, experiment, runtime, folder, checkpoints=checkpoints, progress=progress) as writer,
   ):
     states = _client_states(config, experiment, folder)
+    if states is not None and states.is_on_disk:
+      runtime.need_file(folder.path / config_file.NAME, _NEEDS_A_SHARED_DISK)
     state, round_num = checkpoints.load(experiment.initial_state, states)
     kept = _snapshot(states)
     if state is None:
@@ -77,7 +84,7 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
       round_num += 1
       cohort = draw_cohort(config, experiment, round_num)
       payloads = [payload_of(config, experiment, data, participant, round_num) for participant in cohort]
-      state, metrics = rounds.next(state, payloads, *_client_memory(cohort, kept, states, round_num))
+      state, metrics = rounds.next(state, payloads, *client_memory(cohort, kept, states, round_num, runtime))
       row = rows.of_training(cohort, metrics, hparams, seconds=time.monotonic() - start)
       kept = _snapshot(states)
       writer.write(state, round_num, row, kept)
@@ -87,18 +94,27 @@ def _client_states(config: Config, experiment: Experiment, folder: RunFolder) ->
   """Returns what clients keep; None if they keep nothing."""
   if not experiment.initial_client_state:
     return None
-  return ClientStates(experiment.initial_client_state, folder.path / client_states.FOLDER, place=config.client_states)
+  return ClientStates(experiment.initial_client_state, folder.path / state_files.FOLDER, place=config.client_states)
 
 
 def _snapshot(states: ClientStates | None) -> Snapshot | None:
   return None if states is None else states.snapshot()
 
 
-def _client_memory(cohort: Sequence[Participant], kept: Snapshot | None, states: ClientStates | None, round_num: int):
-  """Returns `read_state` and `keep_state` of a round, by places in the cohort; a client that is dropped keeps nothing.
+def client_memory(
+  cohort: Sequence[Participant],
+  kept: Snapshot | None,
+  states: ClientStates | None,
+  round_num: int,
+  runtime: Runtime,
+) -> tuple[ReadState, KeepState, Errands | None]:
+  """Returns how a round reads and keeps what clients keep, by places in the cohort.
 
-  A client that is drawn twice reads what it had before the round, both times.
+  A client that is dropped keeps what it had. One that is drawn twice reads what it had before the round, both times.
   """
+  if states is not None and states.is_on_disk and runtime.is_elsewhere:
+    errands = _Errands(cohort, kept, states, round_num)
+    return (lambda place: states.initial), errands.done, errands
 
   def read_state(place: int) -> Any:
     return kept.state_of(cohort[place].client)
@@ -107,7 +123,23 @@ def _client_memory(cohort: Sequence[Participant], kept: Snapshot | None, states:
     if not cohort[place].dropped:
       states.put(cohort[place].client, new, round_num)
 
-  return read_state, keep_state
+  return read_state, keep_state, None
+
+
+class _Errands:
+  """What workers on other machines read and write themselves in a round: the files of states on a shared disk."""
+
+  def __init__(self, cohort: Sequence[Participant], kept: Snapshot, states: ClientStates, round_num: int):
+    self._cohort, self._kept, self._states, self._round_num = cohort, kept, states, round_num
+
+  def of(self, place: int) -> state_files.Errand:
+    """Returns the errand of the client at a place of the cohort."""
+    participant = self._cohort[place]
+    return self._kept.errand(participant.client, None if participant.dropped else self._round_num)
+
+  def done(self, place: int, digest: bytes | None) -> None:
+    """Takes the digest of the file that the client's worker has written."""
+    self._states.put_file(self._cohort[place].client, digest, self._round_num)
 
 
 def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: ClientExamples) -> None:

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from fedprox_tff.config.record import Config
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.federated import runtimes
@@ -66,7 +68,9 @@ class Session:
       dataset = self._load(config)
     experiment = self._builder.build(config, dataset)
     load = functools.partial(data.load_for_clients, config.record())
-    runtime.share(experiment.train_examples, load, dataset.fingerprint)
+    runtime.share(
+      experiment.train_examples, load, dataset.fingerprint, tf.nest.flatten(experiment.initial_client_state)
+    )
     with run_folder.open_run(config, dataset) as folder:
       yield Run(config, experiment, runtime, folder)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever kinds of process a method is made of, its rounds are the same in both runtimes."""
+"""Whatever kinds of process a method is made of, its rounds are the same in all runtimes of one machine."""
 
 import contextlib
 

@@ -45,6 +45,10 @@ def rows(folder):
     ]
 
 
+def states(folder):
+  return {path.name: path.read_bytes() for path in (folder / 'run' / 'client_states').iterdir()}
+
+
 def wait_for_round(folder, number, process):
   until = time.monotonic() + 90
   path = folder / 'run' / 'metrics.csv'
@@ -56,7 +60,8 @@ def wait_for_round(folder, number, process):
 
 
 def test_a_killed_driver_goes_on_with_the_bits_of_one_process(two_nodes, tmp_path):
-  ray = ['--runtime=ray', f'--ray_address={two_nodes}']
+  """Workers read and write what clients keep on the disk; one process keeps it in memory."""
+  ray = ['--runtime=ray', f'--ray_address={two_nodes}', '--client_states=disk']
   with open(tmp_path / 'log', 'wb') as log:
     driver = subprocess.Popen(
       command(tmp_path / 'ray', *ray, '--rounds=60'), cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -73,6 +78,8 @@ def test_a_killed_driver_goes_on_with_the_bits_of_one_process(two_nodes, tmp_pat
   here = run(tmp_path / 'here', '--rounds=60')
   assert here.returncode == 0
   assert rows(tmp_path / 'ray') == rows(tmp_path / 'here')
+  assert states(tmp_path / 'ray') == states(tmp_path / 'here')
+  assert len(states(tmp_path / 'here')) > 50
   assert soon(lambda: not workers())
 
 

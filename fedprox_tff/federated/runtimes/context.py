@@ -13,6 +13,7 @@ results are added in a tree over the groups (`core.map_reduce`), so that the sum
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,11 +53,30 @@ class BlockSum(NamedTuple):
   level: int
   sum: list[tf.Tensor]
   kept: Sequence[tuple[Sequence[int], Sequence[np.ndarray]]]  # the clients of each group, and what they keep, stacked
+  receipts: Mapping[int, Any] = MappingProxyType({})  # of errands, by client
 
 
-# (groups of clients, a client -> its data as the graph of its work takes them, what it takes behind them: the server's
-# message) -> the blocks in their order
-BlockSums = Callable[[Sequence[Sequence[int]], Callable[[int], list[tf.Tensor]], list[tf.Tensor]], Iterator[BlockSum]]
+class Errands(Protocol):
+  """What clients keep where workers on other nodes read and write it themselves."""
+
+  def of(self, client: int) -> Any:
+    """Returns what is sent to the worker: its `read` returns the numbers that the client has kept, if any, and its
+    `write` keeps others and returns a receipt; see `training.state_files.Errand`."""
+
+  def done(self, client: int, receipt: Any) -> None:
+    """Takes the receipt."""
+
+
+class Assignment(NamedTuple):
+  """What is to be done in a round."""
+
+  groups: Sequence[Sequence[int]]  # of clients
+  data_of: Callable[[int], list[tf.Tensor]]  # what the graph of a client's work takes
+  message: list[tf.Tensor]  # what it takes behind that: the server's
+  errands: Errands | None = None
+
+
+BlockSums = Callable[[Assignment], Iterator[BlockSum]]  # the blocks in their order
 
 
 class Engine(Protocol):
@@ -93,6 +113,8 @@ class MapReduceContext(tff.framework.SyncContext):
     clients: Sequence[Mapping[str, Any]],
     read: Callable[[int], Any],
     keep: Callable[[int, Any], None],
+    *,
+    errands: Errands | None = None,
   ) -> tuple[Any, Any]:
     """Runs a round whose clients keep something, one group of clients after another.
 
@@ -102,11 +124,12 @@ class MapReduceContext(tff.framework.SyncContext):
       clients: What each client has, without its `state`.
       read: Returns a client's `state` by its place in `clients`; called in any thread when the client is about to work.
       keep: Is handed a client's third result as soon as it has worked.
+      errands: With workers on other nodes: takes the place of `keep`, and `read` returns the initial state.
 
     Returns:
       The two results on the server.
     """
-    return self._program(comp).run(state, clients, keep, read)
+    return self._program(comp).run(state, clients, keep, read, errands)
 
   def _program(self, comp: tff.Computation) -> Any:
     with self._compiling:
@@ -187,8 +210,9 @@ class _Round:
     clients: Sequence[Any],
     keep: Callable[[int, Any], None] | None = None,
     read: Callable[[int], Any] | None = None,
+    errands: Errands | None = None,
   ) -> Any:
-    """Returns the results on the server; `keep` and `read` are those of `MapReduceContext.run_round`."""
+    """Returns the results on the server; the functions are those of `MapReduceContext.run_round`."""
     state = flatten(state, self._state_type)
     message = self._prepare(tensors_of(self._prepare, state))
 
@@ -197,8 +221,10 @@ class _Round:
       return tensors_of(self._work.work, flatten(client, self._data_type))
 
     tree = TreeSum(self._work.merge)
-    for block in self._block_sums(list(_groups(clients, self._group_size)), data_of, message):
+    for block in self._block_sums(Assignment(list(_groups(clients, self._group_size)), data_of, message, errands)):
       tree.add(block.sum, block.level)
+      for place, receipt in block.receipts.items():
+        errands.done(place, receipt)
       for group, stacked in block.kept:
         for row, place in enumerate(group):
           keep(place, unflatten([leaf[row] for leaf in stacked], self._result_type[2]))

@@ -7,12 +7,12 @@ again in each round. Here clients work on a few threads of this process, and sha
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
-from fedprox_tff.federated.runtimes.context import BlockSum, BlockSums, MapReduceContext
+from fedprox_tff.federated.runtimes.context import Assignment, BlockSum, BlockSums, MapReduceContext
 from fedprox_tff.machine.resources import usable_cores
 
 
@@ -39,14 +39,14 @@ class _Threads:
   def load(self, graphs: GroupGraphs, work: GroupWork) -> BlockSums:
     del graphs
 
-    def run(group: Sequence[int], data_of: Callable[[int], list[tf.Tensor]], message: list[tf.Tensor]) -> BlockSum:
-      total, kept = work.run([[*data_of(place), *message] for place in group])
+    def run(group: Sequence[int], assignment: Assignment) -> BlockSum:
+      total, kept = work.run([[*assignment.data_of(place), *assignment.message] for place in group])
       return BlockSum(0, total, [(group, [leaf.numpy() for leaf in kept])] if kept else [])
 
-    def block_sums(groups, data_of, message) -> Iterator[BlockSum]:
+    def block_sums(assignment: Assignment) -> Iterator[BlockSum]:
       waiting = collections.deque()
-      for group in groups:
-        waiting.append(self._pool.submit(run, group, data_of, message))
+      for group in assignment.groups:
+        waiting.append(self._pool.submit(run, group, assignment))
         if len(waiting) > self._max_waiting:
           yield waiting.popleft().result()
       while waiting:

@@ -8,8 +8,10 @@ so that the result has the bits of `InProcessContext`, however many workers ther
 """
 
 import contextlib
+import functools
 import hashlib
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,9 +24,8 @@ from fedprox_tff.cluster.loaded import Loaded
 from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core import threads
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
-from fedprox_tff.federated.runtimes.context import BlockSum, BlockSums, MapReduceContext
+from fedprox_tff.federated.runtimes.context import Assignment, BlockSum, BlockSums, MapReduceContext
 
 _BLOCKS_A_WORKER = 4  # in a round, if there are so many groups: a lost one costs little then
 _ASSEMBLY_SECONDS = 30.0  # that the first worker waits for the others
@@ -49,18 +50,31 @@ class RayContext(MapReduceContext):
     super().__init__(engine)
     self._workers = engine
 
-  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
-    """Lets every worker load what clients have in common, so that it need not be sent.
+  def share(
+    self,
+    tensors: Sequence[tf.Tensor],
+    load: Callable[[], Loaded],
+    fingerprint: str,
+    initial_state: Sequence[tf.Tensor] = (),
+  ) -> None:
+    """Lets every worker have what clients have in common, so that it need not be sent with each client.
 
     Args:
-      tensors: What is shared, as payloads have it.
-      load: Loads the same on another node; it is sent there.
+      tensors: Their examples, as payloads have them.
+      load: Loads the same on another node; it is sent there. A node on which it loads something else is refused.
       fingerprint: That of what it loads.
-
-    Raises:
-      UserError: If a node loads something else; it names the node.
+      initial_state: What a client keeps before it first takes part, which is sent once.
     """
-    self._workers.share(tensors, load, fingerprint)
+    self._workers.share(tensors, load, fingerprint, initial_state)
+
+  def need_file(self, path: pathlib.Path, reason: str) -> None:
+    """Refuses nodes that do not see a file of this one.
+
+    Args:
+      path: The file, which does not change any more.
+      reason: What needs it, and what else to do, for the message.
+    """
+    self._workers.need_file(path, reason)
 
   def begin(self, say: Callable[[str], None]) -> None:
     """Waits for a worker, and says which are there; what happens to them later is said in the same way.
@@ -136,21 +150,24 @@ class _Workers:
     self._shared: dict[int, tuple[tf.Tensor, Shared]] = {}  # by id
     self._fingerprint: str | None = None
     self.is_rehearsing = False
+    crew.teach('versions', 'check', versions())
 
-  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
-    self._shared = {id(tensor): (tensor, Shared(place)) for place, tensor in enumerate(tensors)}
+  def share(self, tensors, load, fingerprint, initial_state) -> None:
+    shared = [*tensors, *initial_state]
+    self._shared = {id(tensor): (tensor, Shared(place)) for place, tensor in enumerate(shared)}
     if fingerprint != self._fingerprint:
       self._crew.teach('data', 'load', load, fingerprint)
       self._fingerprint = fingerprint
+    self._crew.teach('initial state', 'take_initial_state', [tensor.numpy() for tensor in initial_state])
+
+  def need_file(self, path: pathlib.Path, reason: str) -> None:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    self._crew.teach('file', 'see', str(path.absolute()), digest, reason)
 
   def begin(self, say: Callable[[str], None]) -> None:
     self._crew.say = say
     self._crew.assemble(_ASSEMBLY_SECONDS)
-    here, answers = versions(), self._crew.ask_all('about')
-    for answer in answers:
-      for package, version in answer['versions'].items():
-        if version != here[package]:
-          raise UserError(f'node {answer["node"]} has {package} {version}, and {here[package]} is needed.')
+    answers = self._crew.ask_all('about')
     nodes = sorted({answer['node'] for answer in answers})
     number = f'{len(answers)}' if len(answers) == self._crew.size else f'{len(answers)} of {self._crew.size}'
     say(f'ray: {number} worker{"s" if self._crew.size > 1 else ""} on {", ".join(nodes)}')
@@ -164,22 +181,31 @@ class _Workers:
     if self.is_rehearsing:
       self._crew.assemble(_ASSEMBLY_SECONDS)  # or the first worker that has learned them would rehearse alone
 
-    def block_sums(groups, data_of, message) -> Iterator[BlockSum]:
-      sent = self._ray.put([tensor.numpy() for tensor in message])
-      level = level_of_blocks(len(groups), self._crew.size)
-      blocks = [groups[start : start + 2**level] for start in range(0, len(groups), 2**level)]
-
-      def arguments(block):
-        return lambda: (sent, Block(key, [[self._values(data_of(place)) for place in group] for group in block]))
-
-      for block, done in zip(blocks, self._answers([arguments(block) for block in blocks]), strict=True):
-        kept = [(group, leaves) for group, leaves in zip(block, done.kept, strict=True) if leaves]
-        yield BlockSum(level, list(map(tf.convert_to_tensor, done.sum)), kept)
+    def block_sums(assignment: Assignment) -> Iterator[BlockSum]:
+      message = self._ray.put([tensor.numpy() for tensor in assignment.message])
+      level = level_of_blocks(len(assignment.groups), self._crew.size)
+      blocks = [assignment.groups[start : start + 2**level] for start in range(0, len(assignment.groups), 2**level)]
+      arguments = [functools.partial(self._arguments, key, assignment, message, block) for block in blocks]
+      for block, done in zip(blocks, self._answers(arguments), strict=True):
+        kept = [(group, leaves) for group, leaves in zip(block, done.kept, strict=False) if leaves]
+        places = [place for group in block for place in group]
+        receipts = dict(zip(places, done.receipts, strict=False))
+        yield BlockSum(level, list(map(tf.convert_to_tensor, done.sum)), kept, receipts)
 
     return block_sums
 
   def close(self) -> None:
     """The crew ends with the block that has made it."""
+
+  def _arguments(
+    self, key: str, assignment: Assignment, message: Any, block: Sequence[Sequence[int]]
+  ) -> tuple[Any, Block]:
+    """Returns what a worker is told of a block: made when it is sent, so that few states are in memory at a time."""
+    clients = [[self._values(assignment.data_of(place)) for place in group] for group in block]
+    errands = (
+      [] if assignment.errands is None else [[assignment.errands.of(place) for place in group] for group in block]
+    )
+    return message, Block(key, clients, errands)
 
   def _answers(self, arguments: Sequence[Callable[[], tuple[Any, ...]]]) -> Iterator[Done]:
     if self.is_rehearsing:

@@ -3,6 +3,7 @@
 
 import collections
 import contextlib
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import tensorflow_federated as tff
 from fedprox_tff.cluster.loaded import Loaded
 from fedprox_tff.core import threads
 from fedprox_tff.core.errors import UserError
-from fedprox_tff.federated.runtimes.context import MapReduceContext
+from fedprox_tff.federated.runtimes.context import Errands, MapReduceContext
 from fedprox_tff.federated.runtimes.in_process import InProcessContext
 from fedprox_tff.federated.runtimes.on_ray import Cluster, RayContext, on_ray
 from fedprox_tff.federated.runtimes.worker import run_worker
@@ -38,17 +39,33 @@ class Runtime(NamedTuple):
     """
     if self.note:
       say(self.note)
-    if isinstance(self.context, RayContext):
+    if self.is_elsewhere:
       self.context.begin(say)
 
-  def share(self, tensors: Sequence[tf.Tensor], load: Callable[[], Loaded], fingerprint: str) -> None:
+  @property
+  def is_elsewhere(self) -> bool:
+    """Whether clients work on other machines."""
+    return isinstance(self.context, RayContext)
+
+  def share(
+    self,
+    tensors: Sequence[tf.Tensor],
+    load: Callable[[], Loaded],
+    fingerprint: str,
+    initial_state: Sequence[tf.Tensor] = (),
+  ) -> None:
     """Tells a runtime on other machines what all clients have in common; see `RayContext.share`."""
-    if isinstance(self.context, RayContext):
-      self.context.share(tensors, load, fingerprint)
+    if self.is_elsewhere:
+      self.context.share(tensors, load, fingerprint, initial_state)
+
+  def need_file(self, path: pathlib.Path, reason: str) -> None:
+    """Has other machines refused that do not see a file of this one; see `RayContext.need_file`."""
+    if self.is_elsewhere:
+      self.context.need_file(path, reason)
 
   def rehearsal(self) -> contextlib.AbstractContextManager[None]:
     """Lets each worker of a cluster do all of what is done in the block, so that each has compiled it."""
-    return self.context.rehearsal() if isinstance(self.context, RayContext) else contextlib.nullcontext()
+    return self.context.rehearsal() if self.is_elsewhere else contextlib.nullcontext()
 
   def run_round(
     self,
@@ -57,6 +74,8 @@ class Runtime(NamedTuple):
     payloads: Sequence[Mapping[str, Any]],
     read_state: Callable[[int], Any],
     keep_state: Callable[[int, Any], None],
+    *,
+    errands: Errands | None = None,
   ) -> Any:
     """Runs a round whose clients keep something, and returns what stays on the server, a `StatefulProcessOutput`.
 
@@ -66,10 +85,12 @@ class Runtime(NamedTuple):
       payloads: Clients' payloads without their states.
       read_state: Returns what the client at a place has kept.
       keep_state: Is told what the client at a place keeps now.
+      errands: Where clients work on other machines: see `MapReduceContext.run_round`.
     """
     output = comp.type_signature.result.python_container
     if isinstance(self.context, MapReduceContext):
-      return output(*self.context.run_round(comp, state, payloads, read_state, keep_state), client_states=None)
+      results = self.context.run_round(comp, state, payloads, read_state, keep_state, errands=errands)
+      return output(*results, client_states=None)
     given = [collections.OrderedDict(p, state=[read_state(place)]) for place, p in enumerate(payloads)]
     result = comp(state, given)
     for place, new in enumerate(result.client_states):

@@ -2,6 +2,7 @@
 """Rounds on a cluster of two nodes have the bits of rounds in this process, whoever works and whoever dies."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import tensorflow_federated as tff
 pytest.importorskip('ray', reason='"make ray" installs Ray')
 
 from fedprox_tff.algorithms import feddane, fedprox, scaffold
+from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.federated.rounds import Rounds
+from fedprox_tff.federated.runtimes import on_ray
 from fedprox_tff.models import logistic
 from tests.cluster_data import digits, loaded, loaded_elsewhere
 from tests.federations import load
@@ -129,6 +132,13 @@ def test_a_node_with_other_data_is_refused(two_nodes):
       UserError, match=r'^node .* has other data \(some other folder\); all nodes need the same files\.$'
     ):
       runtime.begin(print)
+
+
+def test_a_node_with_another_version_is_refused(two_nodes, monkeypatch):
+  monkeypatch.setattr(on_ray, 'versions', lambda: versions() | {'numpy': '9.9'})
+  with on(two_nodes, 1) as runtime, pytest.raises(UserError) as error:
+    runtime.begin(print)
+  assert re.fullmatch(rf'node .+ has numpy {np.__version__}, and 9\.9 is needed\.', str(error.value))
 
 
 def test_only_names_of_what_is_shared_are_sent(two_nodes):
