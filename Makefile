@@ -3,7 +3,9 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
-BENCHMARKS = $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+BENCHMARKS = $(filter-out benchmarks/_% $(NO_RAY),$(wildcard benchmarks/*.py))
+# That of a cluster is left out where Ray is not installed.
+NO_RAY = $(if $(wildcard .venv/lib/python*/site-packages/ray),,benchmarks/cluster.py)
 
 # Another environment of the caller's must not lend its packages to ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV

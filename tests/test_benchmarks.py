@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmarks still run: each is imported, and the cheap ones measure something for a moment."""
 
-import importlib
+import importlib.util
 import json
 import pathlib
 import re
@@ -23,7 +23,10 @@ GOES = {
   'scale': ['--part=round', '--size=100'],
   'client_states': ['--case=disk:3', '--clients=10', '--dataset=digits'],
   'endurance': ['--case=sync', '--quick'],
+  'cluster': ['--quick', '--dataset=digits'],
 }
+if importlib.util.find_spec('ray') is None:
+  del GOES['cluster']
 # What a number of a table is called, or its key; how many of them there are at least.
 MEASURED = {
   'network_steps': (r'^\| cnn \| \d+ .* \| ([\d,]+) \| [\d,]+ \|$', 1),
@@ -33,6 +36,7 @@ MEASURED = {
   'scale': (r'"(?:seconds|peak)": ([\d.]+)', 2),
   'client_states': (r'"(?:seconds|peak|disk|read|put)": ([\d.]+)', 5),
   'endurance': (r'"(?:seconds|calls|waiting)": ([\d.]+)', 3),
+  'cluster': (r'^\| .* \| ([\d.,]+) \|$', 29),
 }
 
 
@@ -62,3 +66,15 @@ def test_a_benchmark_measures(module, results):
   numbers = re.findall(pattern, result['output'], re.MULTILINE)
   assert len(numbers) >= least, result['output']
   assert max(float(number.replace(',', '')) for number in numbers) > 0
+
+
+def test_a_cluster_without_ray_is_bad_input(monkeypatch, capsys):
+  cluster = importlib.import_module('benchmarks.cluster')
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(sys, 'argv', ['cluster'])
+  with pytest.raises(SystemExit) as ended:
+    cluster.main()
+  assert ended.value.code == 2
+  printed = capsys.readouterr()
+  assert printed.err == 'error: benchmarks.cluster: Ray is not installed here; "make ray" installs it.\n'
+  assert not printed.out

@@ -84,7 +84,7 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
       round_num += 1
       cohort = draw_cohort(config, experiment, round_num)
       payloads = [payload_of(config, experiment, data, participant, round_num) for participant in cohort]
-      state, metrics = rounds.next(state, payloads, *_client_memory(cohort, kept, states, round_num, runtime))
+      state, metrics = rounds.next(state, payloads, *client_memory(cohort, kept, states, round_num, runtime))
       row = rows.of_training(cohort, metrics, hparams, seconds=time.monotonic() - start)
       kept = _snapshot(states)
       writer.write(state, round_num, row, kept)
@@ -101,7 +101,7 @@ def _snapshot(states: ClientStates | None) -> Snapshot | None:
   return None if states is None else states.snapshot()
 
 
-def _client_memory(
+def client_memory(
   cohort: Sequence[Participant],
   kept: Snapshot | None,
   states: ClientStates | None,

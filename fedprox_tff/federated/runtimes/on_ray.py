@@ -106,19 +106,31 @@ def on_ray(cluster: Cluster, *, device: str) -> Iterator[RayContext]:
   Raises:
     UserError: If there is no such cluster.
   """
-  with connection.joined(cluster.address, '--runtime=ray') as ray:
-    gpus = (1.0 if cluster.gpus_per_worker is None else cluster.gpus_per_worker) if device == 'gpu' else 0.0
-    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    remote = ray.remote(RoundWorker).options(
-      num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
-    )
-    machine = Machine(device, threads.in_use(), environment)
-    room = _room(ray, gpus)
-    size = cluster.workers or min(cluster.most_workers or room, room)
-    needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
-    crew = Crew(ray, lambda: remote.remote(machine), size=size, needs=needs, wait_seconds=cluster.wait_seconds)
-    with crew, contextlib.closing(RayContext(_Workers(ray, crew))) as context:
-      yield context
+  with connection.joined(cluster.address, '--runtime=ray') as ray, workers_on(ray, cluster, device=device) as context:
+    yield context
+
+
+@contextlib.contextmanager
+def workers_on(ray: Any, cluster: Cluster, *, device: str) -> Iterator[RayContext]:
+  """Asks a cluster that this process has joined for workers, and yields a context whose clients work on them.
+
+  Args:
+    ray: The module, joined to the cluster.
+    cluster: How much of it.
+    device: 'cpu' or 'gpu', where clients compute.
+  """
+  gpus = (1.0 if cluster.gpus_per_worker is None else cluster.gpus_per_worker) if device == 'gpu' else 0.0
+  environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+  remote = ray.remote(RoundWorker).options(
+    num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
+  )
+  machine = Machine(device, threads.in_use(), environment)
+  room = _room(ray, gpus)
+  size = cluster.workers or min(cluster.most_workers or room, room)
+  needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
+  crew = Crew(ray, lambda: remote.remote(machine), size=size, needs=needs, wait_seconds=cluster.wait_seconds)
+  with crew, contextlib.closing(RayContext(_Workers(ray, crew))) as context:
+    yield context
 
 
 def _room(ray: Any, gpus: float) -> int:
@@ -166,10 +178,12 @@ class _Workers:
     del work
     key = _digest(graphs)
     self._crew.teach(f'graphs {key}', 'learn', key, graphs)
+    if self.is_rehearsing:
+      self._crew.assemble(_ASSEMBLY_SECONDS)  # or the first worker that has learned them would rehearse alone
 
     def block_sums(assignment: Assignment) -> Iterator[BlockSum]:
       message = self._ray.put([tensor.numpy() for tensor in assignment.message])
-      level = _level(len(assignment.groups), self._crew.size)
+      level = level_of_blocks(len(assignment.groups), self._crew.size)
       blocks = [assignment.groups[start : start + 2**level] for start in range(0, len(assignment.groups), 2**level)]
       arguments = [functools.partial(self._arguments, key, assignment, message, block) for block in blocks]
       for block, done in zip(blocks, self._answers(arguments), strict=True):
@@ -203,7 +217,7 @@ class _Workers:
     return [self._shared[id(tensor)][1] if id(tensor) in self._shared else tensor.numpy() for tensor in tensors]
 
 
-def _level(num_groups: int, num_workers: int) -> int:
+def level_of_blocks(num_groups: int, num_workers: int) -> int:
   """Returns how many groups are in a block, as a power of two."""
   level = 0
   while num_groups >= _BLOCKS_A_WORKER * num_workers * 2 ** (level + 1):

@@ -148,3 +148,21 @@ def test_only_names_of_what_is_shared_are_sent(two_nodes):
     runtime.share(examples, loaded, 'the right one')
     sent = runtime.context._workers._values([examples[0], tf.constant([1, 2]), examples[1]])
   assert [type(value).__name__ for value in sent] == ['Shared', 'ndarray', 'Shared']
+
+
+def test_each_worker_rehearses(two_nodes, monkeypatch):
+  """Also the first graphs, which workers learn only when they are needed."""
+  asked = []
+  with on(two_nodes, 2) as runtime:
+    crew = runtime.context._workers._crew
+    ask_all = crew.ask_all
+
+    def counted(method, *args):
+      answers = ask_all(method, *args)
+      asked.append((method, len(answers)))
+      return answers
+
+    monkeypatch.setattr(crew, 'ask_all', counted)
+    with runtime.rehearsal():
+      train(process_of(fedprox(mu=1.0)), runtime)
+  assert set(asked) == {('about', 2), ('work', 2)}
