@@ -4,6 +4,7 @@
 It gets graphs and loads data itself, so that it needs TensorFlow but nothing of TFF, whose import takes as long again.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -26,6 +27,7 @@ class Machine(NamedTuple):
   device: str  # 'cpu' or 'gpu'
   threads: int  # TensorFlow's for one operation, on which the last bits of a network depend
   environment: dict[str, str]  # variables that have these values unless the node has others
+  directory: str  # where the command was given, from which paths of data count
 
 
 class Shared(NamedTuple):
@@ -56,6 +58,8 @@ class RoundWorker:
   def __init__(self, machine: Machine):
     for name, value in machine.environment.items():
       os.environ.setdefault(name, value)
+    with contextlib.suppress(OSError):  # then no file is found there
+      os.chdir(machine.directory)
     tf.config.threading.set_intra_op_parallelism_threads(machine.threads)
     if machine.device == 'cpu':
       tf.config.set_visible_devices([], 'GPU')

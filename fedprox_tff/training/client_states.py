@@ -55,7 +55,9 @@ class Snapshot(Mapping[int, Any]):
     """
     version = self.versions.get(client)
     old = None if version is None else (version.round_num, version.digest)
-    return Errand(self._states.files, client, old, round_num)
+    here = self._states.files
+    there = here._replace(folder=here.folder.absolute())  # a worker may be at work in another folder
+    return Errand(there, client, old, round_num)
 
   def __iter__(self) -> Iterator[int]:
     return iter(self.versions)

@@ -26,14 +26,24 @@ class Kept:
 
 
 @pytest.fixture
-def worker():
-  return RoundWorker(Machine('cpu', threads.wanted(), {}))
+def worker(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # comes back after the test
+  return RoundWorker(Machine('cpu', threads.wanted(), {}, os.getcwd()))
+
+
+def test_paths_count_from_where_the_command_was_given(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'there').mkdir()
+  RoundWorker(Machine('cpu', threads.wanted(), {}, str(tmp_path / 'there')))
+  assert os.getcwd() == str(tmp_path / 'there')
+  RoundWorker(Machine('cpu', threads.wanted(), {}, str(tmp_path / 'none')))
+  assert os.getcwd() == str(tmp_path / 'there')
 
 
 def test_the_variables_of_its_node_count_before_those_of_the_command(monkeypatch):
   monkeypatch.setenv('FEDPROX_A', 'of the node')
   monkeypatch.delenv('FEDPROX_B', raising=False)
-  RoundWorker(Machine('cpu', threads.wanted(), {'FEDPROX_A': 'sent', 'FEDPROX_B': 'sent'}))
+  RoundWorker(Machine('cpu', threads.wanted(), {'FEDPROX_A': 'sent', 'FEDPROX_B': 'sent'}, os.getcwd()))
 
   assert (os.environ['FEDPROX_A'], os.environ.pop('FEDPROX_B')) == ('of the node', 'sent')
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What workers of a cluster read and write themselves of what clients keep."""
 
+import pathlib
 import pickle
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_a_client_that_keeps_what_it_has_writes_nothing(tmp_path):
   reading = states.snapshot().errand(7, 1).reading()
   assert (reading.client, reading.write(NEWER, INITIAL)) == (7, None)
   assert not (tmp_path / 'client_states').exists()
+
+
+def test_a_worker_finds_the_folder_from_anywhere(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  states = ClientStates(INITIAL, pathlib.Path('client_states'), place='disk')
+  errand = elsewhere(states.snapshot().errand(7, 1))
+  monkeypatch.chdir('/')
+  assert errand.write(NEWER, INITIAL)
+  assert (tmp_path / 'client_states' / '7-1.state').exists()
 
 
 def test_a_worker_notices_damage(tmp_path):

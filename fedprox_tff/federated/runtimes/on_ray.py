@@ -124,7 +124,7 @@ def workers_on(ray: Any, cluster: Cluster, *, device: str) -> Iterator[RayContex
   remote = ray.remote(RoundWorker).options(
     num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
   )
-  machine = Machine(device, threads.in_use(), environment)
+  machine = Machine(device, threads.in_use(), environment, os.getcwd())
   room = _room(ray, gpus)
   size = cluster.workers or min(cluster.most_workers or room, room)
   needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
