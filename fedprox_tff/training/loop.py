@@ -112,7 +112,8 @@ def client_memory(
 
   A client that is dropped keeps what it had. One that is drawn twice reads what it had before the round, both times.
   """
-  if states is not None and states.is_on_disk and runtime.is_elsewhere:
+  is_drawn_twice = len({participant.client for participant in cohort}) < len(cohort)  # two workers, and one file
+  if states is not None and states.is_on_disk and runtime.is_elsewhere and not is_drawn_twice:
     errands = _Errands(cohort, kept, states, round_num)
     return (lambda place: states.initial), errands.done, errands
 
