@@ -36,7 +36,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 GRID = """
 [base]
 dataset = 'digits'
-rounds = 60
+rounds = 200 # so that the last actor to start still finds a cell
 epochs = 1
 clients_per_round = 4
 rounds_per_checkpoint = 6

@@ -128,7 +128,7 @@ def _chunks(states: Mapping[int, State], clients: Sequence[int]) -> Iterator[tup
   """Yields the clients, as many at a time as fit into `_STATE_BYTES` or else one, with their states stacked."""
   if not clients:
     return
-  like = states[clients[0]]
+  like = tf.nest.map_structure(np.asarray, states[clients[0]])
   num_bytes = sum(array.nbytes for array in tf.nest.flatten(like))
   length = max(1, _STATE_BYTES // max(1, num_bytes))
   for first in range(0, len(clients), length):

@@ -135,7 +135,7 @@ def test_groups_give_what_clients_give_alone_and_the_same_bits_again(monkeypatch
     here.close()
   assert seen[0].tobytes() == seen[1].tobytes()
   assert seen[2].tobytes() == seen[3].tobytes()
-  np.testing.assert_allclose(seen[0], seen[2], rtol=1e-6)
+  np.testing.assert_allclose(seen[0], seen[2], atol=1e-6)
 
 
 def test_groups_are_of_few_sizes_the_largest_clients_first():
