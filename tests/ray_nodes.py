@@ -2,6 +2,7 @@
 """Ray clusters on this machine for tests, and what they leave."""
 
 import contextlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -28,9 +29,13 @@ def cluster(*cpus: int) -> Iterator[tuple[str, list[psutil.Process]]]:
     head = ['--head', '--port=0', '--include-dashboard=false', f'--temp-dir={folder}']
     processes = [stack.enter_context(_node(folder / 'head.log', f'--num-cpus={cpus[0]}', *head))]
     address = (folder / 'ray_current_cluster').read_text()
-    for number, cores in enumerate(cpus[1:]):
-      log = folder / f'{number}.log'
-      processes.append(stack.enter_context(_node(log, f'--num-cpus={cores}', f'--address={address}')))
+    for number, cores in enumerate(cpus[1:], start=2):
+      place = [f'--address={address}', f'--node-ip-address=127.0.0.{number}']
+      processes.append(stack.enter_context(_node(folder / f'{number}.log', f'--num-cpus={cores}', *place)))
+    # A program joins the node whose address is in this file, and ends with it: the head, which no test ends.
+    (folder / 'session_latest' / 'node_ip_address.json').write_text(
+      json.dumps({'node_ip_address': address.rpartition(':')[0]})
+    )
     yield address, processes
 
 
