@@ -149,14 +149,15 @@ def owners(configs):
   """Returns the processes that have a cell, and this cell."""
   claims = Claims(status.claims_folder(configs[0]), since=0.0)
   records = claims.records()
-  return {records[c.name].pid: c for c in configs if c.name in records and claims.is_held(records[c.name])}
+  held = [c for c in configs if c.name in records and claims.is_held(records[c.name])]
+  return {records[c.name].pid: c for c in held if records[c.name].pid}  # none as long as a claim is being written
 
 
 def halt_in_the_middle(of_raylet, configs):
   """Stops a worker of a raylet in the middle of a cell, and returns it and the cell; None if it had none."""
   for pid, config in owners(configs).items():
-    actor = psutil.Process(pid)
-    if actor.ppid() == of_raylet.pid:
+    actor = psutil.Process(pid) if psutil.pid_exists(pid) else None
+    if actor is not None and actor.ppid() == of_raylet.pid:
       actor.suspend()
       if owners(configs).get(pid) == config and 2 <= run_folder.rounds_done(config) < config.rounds - 5:
         return actor, config
