@@ -17,9 +17,9 @@ from fedprox_tff.core.map_reduce import GroupWork
 from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.training.builder import Experiment
+from fedprox_tff.training.client_memory import client_memory
 from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.cohort import Participant
-from fedprox_tff.training.loop import client_memory
 from fedprox_tff.training.participation import client_examples, draw_cohort, payload_of
 
 

@@ -48,8 +48,9 @@ from fedprox_tff.core import threads
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.federated.runtimes import Cluster, Runtime
+from fedprox_tff.federated.runtimes.context import MapReduceContext
 from fedprox_tff.federated.runtimes.in_process import InProcessContext
-from fedprox_tff.federated.runtimes.on_ray import workers_on
+from fedprox_tff.federated.runtimes.on_ray import Workers, workers_on
 from fedprox_tff.machine.console import BAD_INPUT, FAILED, INTERRUPTED, say
 from fedprox_tff.training import data
 from fedprox_tff.training.builder import Builder
@@ -315,22 +316,26 @@ def run(dataset_name: str, sizes: Sizes) -> None:
       THREADS: stack.enter_context(contextlib.closing(InProcessContext(num_threads=2))),
     }
     tff.framework.set_default_context(InProcessContext())  # TFF's own complains at the end of the interpreter
-    crews = {}
+    crews, workers_of = {}, {}
     for name, workers in ((WORKERS, 2), (WORKER, 1)):  # two first: they are spread over both nodes
       start = len(meter.actors)
       cluster = Cluster(workers=workers, wait_seconds=120.0)
-      contexts[name] = stack.enter_context(workers_on(meter, cluster, device='cpu'))
+      workers_of[name] = stack.enter_context(workers_on(meter, cluster, device='cpu'))
+      contexts[name] = MapReduceContext(workers_of[name])
       crews[name] = list(range(start, len(meter.actors)))
     for name in crews:
-      _assemble(contexts[name])
+      _assemble(workers_of[name])
     _check_cores(meter, crews[WORKERS])
     runtimes = {name: 'ray' if name in crews else 'in_process' for name in (THREAD, THREADS, WORKER, WORKERS)}
-    places = {name: Runtime(kind, '/CPU:0', lambda: 0.0, contexts[name]) for name, kind in runtimes.items()}
+    places = {
+      name: Runtime(kind, '/CPU:0', lambda: 0.0, contexts[name], workers=workers_of.get(name))
+      for name, kind in runtimes.items()
+    }
     print(f'{dataset.name}, {len(os.sched_getaffinity(0))} cores, two nodes of one core each', flush=True)
     measure(Bench(dataset, meter, places), sizes, crews[WORKERS], folder)
 
 
-def _assemble(context: Any) -> None:
+def _assemble(workers: Workers) -> None:
   """Waits until all workers are there.
 
   Raises:
@@ -338,7 +343,7 @@ def _assemble(context: Any) -> None:
   """
   for _ in range(4):  # each time for half a minute
     said: list[str] = []
-    context.begin(said.append)
+    workers.begin(said.append)
     if len(said) == 1:  # otherwise it says that others are awaited
       return
   raise RunFailedError(said[-1])

@@ -11,10 +11,11 @@ import pathlib
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fedprox_tff.core.errors import UserError, line_of
+from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.machine.resources import usable_cores
 
 AUTO, LOCAL = 'auto', 'local'  # addresses: the cluster that this machine is a node of; one for this process alone
@@ -22,6 +23,7 @@ AUTO, LOCAL = 'auto', 'local'  # addresses: the cluster that this machine is a n
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PORT_SECONDS = 5.0  # in which the head of a cluster has to let us in
+_LOOK_SECONDS = 5.0  # between two looks at whether it is still there
 # Ray's own words for what is no news to our users, and what it would send to its makers.
 _ENVIRONMENT = {
   'RAY_USAGE_STATS_ENABLED': '0',
@@ -69,12 +71,30 @@ def nodes(ray: Any) -> list[dict[str, Any]]:
 
 
 def has_head(ray: Any) -> bool:
-  """Returns whether the head of the cluster still listens; without it, Ray ends this process after a minute."""
+  """Returns whether the head of the cluster still listens."""
   try:
     _knock(ray.get_runtime_context().gcs_address)
   except OSError:
     return False
   return True
+
+
+class Head:
+  """The head of a cluster, looked at now and then: without it, Ray ends this process after a minute, with no word."""
+
+  def __init__(self, ray: Any):
+    self._ray, self._next_look = ray, 0.0
+
+  def check(self) -> None:
+    """Looks again if some seconds have gone by.
+
+    Raises:
+      RunFailedError: If the head does not listen any more.
+    """
+    if time.monotonic() > self._next_look:
+      self._next_look = time.monotonic() + _LOOK_SECONDS
+      if not has_head(self._ray):
+        raise RunFailedError('the head of the Ray cluster does not answer any more.')
 
 
 def _init(ray: Any, address: str) -> None:

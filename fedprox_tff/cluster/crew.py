@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fedprox_tff.cluster import connection
-from fedprox_tff.core.errors import RunFailedError, UserError, line_of
+from fedprox_tff.core.errors import DamagedError, RunFailedError, UserError, line_of
 
 _MISSING = re.compile(r"No module named '[\w.]+'")
 _ATTEMPTS = 3  # of one call, if each ends its worker
 _BARREN = 3  # workers that died before they had done anything, one after another: another one would, too
 _START_SECONDS = 60.0  # that the first worker has in any case: TensorFlow takes a while on a busy node
 _TICK_SECONDS = 0.5
-_KNOCK_SECONDS = 5.0  # between two looks at whether the cluster is there
 _SLOW_FACTOR, _SLOW_SECONDS = 4.0, 2.0  # so many times what others took, and at least so long, is slow
 
 
@@ -88,7 +87,7 @@ class Crew:
     self._durations: collections.deque[float] = collections.deque(maxlen=32)  # seconds of the newest calls
     self._alone_since: float | None = None  # since when there is no worker
     self._had_one = False
-    self._next_knock = 0.0
+    self._head = connection.Head(ray)
     self._fill_up()
 
   def __enter__(self) -> 'Crew':
@@ -270,10 +269,7 @@ class Crew:
     Raises:
       RunFailedError: If so.
     """
-    if time.monotonic() > self._next_knock:
-      self._next_knock = time.monotonic() + _KNOCK_SECONDS
-      if not connection.has_head(self._ray):
-        raise RunFailedError('the head of the Ray cluster does not answer any more.')
+    self._head.check()
     if any(member.has_joined for member in self._members):
       self._alone_since, self._had_one = None, True
       return
@@ -311,12 +307,14 @@ def _in_our_words(ray: Any) -> Iterator[None]:
 
   Raises:
     UserError: If it was one.
+    DamagedError: If it was one.
     RunFailedError: If it was another.
   """
   try:
     yield
   except ray.exceptions.RayTaskError as error:
     cause = error.cause if isinstance(error.cause, Exception) else error
-    if isinstance(cause, UserError):
-      raise UserError(line_of(cause)) from None
+    for kind in (UserError, DamagedError):
+      if isinstance(cause, kind):
+        raise kind(line_of(cause)) from None
     raise RunFailedError(_reason(cause) if _MISSING.search(str(cause)) else line_of(cause)) from None

@@ -4,7 +4,6 @@
 It gets graphs and loads data itself, so that it needs TensorFlow but nothing of TFF, whose import takes as long again.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -16,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.cluster.loaded import Loaded
+from fedprox_tff.cluster.place import Place
 from fedprox_tff.cluster.versions import difference, versions
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork, TreeSum
@@ -26,8 +26,7 @@ class Machine(NamedTuple):
 
   device: str  # 'cpu' or 'gpu'
   threads: int  # TensorFlow's for one operation, on which the last bits of a network depend
-  environment: dict[str, str]  # variables that have these values unless the node has others
-  directory: str  # where the command was given, from which paths of data count
+  place: Place  # where the command was given
 
 
 class Shared(NamedTuple):
@@ -56,10 +55,7 @@ class RoundWorker:
   """A worker; Ray makes it an actor."""
 
   def __init__(self, machine: Machine):
-    for name, value in machine.environment.items():
-      os.environ.setdefault(name, value)
-    with contextlib.suppress(OSError):  # then no file is found there
-      os.chdir(machine.directory)
+    machine.place.enter()
     tf.config.threading.set_intra_op_parallelism_threads(machine.threads)
     if machine.device == 'cpu':
       tf.config.set_visible_devices([], 'GPU')

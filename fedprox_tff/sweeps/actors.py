@@ -6,13 +6,12 @@ are its own as long as it touches its claims.
 """
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fedprox_tff.cluster import connection
+from fedprox_tff.cluster import connection, place
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import threads
@@ -24,9 +23,7 @@ from fedprox_tff.sweeps.worker_actor import About, Job, WorkerActor
 
 _PATIENCE_SECONDS = 30.0  # with a cluster that has not placed an actor
 _TICK_SECONDS = 0.5
-_KNOCK_SECONDS = 5.0  # between two looks at whether the cluster is there
 _EXCEPTION = re.compile(r'[\w.]+(Error|Exception): ')  # the last line of a traceback
-_FORWARDED = ('FEDPROX_DATA_DIR',)  # variables that actors have too, unless their node has other values
 
 
 @contextlib.contextmanager
@@ -58,7 +55,7 @@ class Actors:
     most = max((node['Resources'].get('memory', 0.0) for node in connection.nodes(ray)), default=WORKER_BYTES)
     self._memory = min(WORKER_BYTES, most)
     self._refused: dict[str, str] = {}  # by Ray's name of a node, why
-    self._next_knock = 0.0
+    self.head = connection.Head(ray)
     self._waiting: set[int] = set()  # actors for which the cluster has had no room for a while
 
   def room(self, configs: Sequence[Config]) -> int:
@@ -89,8 +86,7 @@ class Actors:
     job = Job(
       session.as_flags_say,
       session.token,
-      directory=os.getcwd(),
-      environment={name: os.environ[name] for name in _FORWARDED if name in os.environ},
+      place=place.here(),
       threads=str(threads.wanted()),
       versions=versions(),
     )
@@ -104,17 +100,6 @@ class Actors:
       reason = f'node {host}{f" ({name})" if name != host else ""} {refusal}'
       self._refused[node_id] = reason
       self._say(f'warning: {reason}; it is left out')
-
-  def check_head(self) -> None:
-    """Ends the sweep if the cluster is gone.
-
-    Raises:
-      RunFailedError: If so.
-    """
-    if time.monotonic() > self._next_knock:
-      self._next_knock = time.monotonic() + _KNOCK_SECONDS
-      if not connection.has_head(self.ray):
-        raise RunFailedError('the head of the Ray cluster does not answer any more.')
 
   def note_waiting(self, number: int, is_waiting: bool) -> None:
     """Says once that the cluster has no room, until it has had room for all."""
@@ -145,7 +130,7 @@ class Actor:
 
   def has_ended(self) -> bool:
     """Returns whether the actor is gone; lets one that has come begin."""
-    self._engine.check_head()
+    self._engine.head.check()
     if self._promise is not None and self._is_answered(0):
       self._hear()
     if not self._is_placed:
@@ -167,7 +152,7 @@ class Actor:
   def wait(self) -> None:
     """Waits until it has ended, or is dead to Ray."""
     while self._promise is not None:
-      self._engine.check_head()
+      self._engine.head.check()
       if self._is_answered(_TICK_SECONDS):
         self._hear()
 

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fedprox_tff.cluster.place import Place
 from fedprox_tff.cluster.versions import difference, versions
 from fedprox_tff.machine.patience import patiently
 from fedprox_tff.machine.processes import node
@@ -21,8 +22,7 @@ class Job(NamedTuple):
 
   session: str  # the session's file, as the flags of the sweep lead to it: relative, or with ~
   token: str  # what is in it
-  directory: str  # where the sweep was started, from which its paths count
-  environment: Mapping[str, str]  # variables that have these values unless the node has others
+  place: Place  # where the sweep was started
   threads: str  # TensorFlow's for one operation
   versions: Mapping[str, str]
 
@@ -40,11 +40,8 @@ class WorkerActor:
 
   def __init__(self, job: Job):
     self._job, self._stop = job, Stop()
-    for name, value in job.environment.items():
-      os.environ.setdefault(name, value)
+    job.place.enter()
     os.environ['TF_NUM_INTRAOP_THREADS'] = job.threads
-    with contextlib.suppress(OSError):  # then no file is found there
-      os.chdir(job.directory)
     self._session = pathlib.Path(job.session).expanduser()
 
   def about(self) -> About:

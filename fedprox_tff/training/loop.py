@@ -7,12 +7,13 @@ from typing import Any
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import DamagedError, RunFailedError
-from fedprox_tff.federated.rounds import KeepState, ReadState, Rounds
+from fedprox_tff.federated.rounds import Rounds
 from fedprox_tff.federated.runtimes import Runtime
-from fedprox_tff.federated.runtimes.context import Errands, largest_group
+from fedprox_tff.federated.runtimes.context import largest_group
 from fedprox_tff.training import config_file, rows, state_files
 from fedprox_tff.training.builder import Experiment
 from fedprox_tff.training.checkpoints import Checkpoints
+from fedprox_tff.training.client_memory import NEEDS_A_SHARED_DISK, client_memory
 from fedprox_tff.training.client_states import ClientStates, Snapshot
 from fedprox_tff.training.cohort import Participant
 from fedprox_tff.training.participation import (
@@ -25,11 +26,6 @@ from fedprox_tff.training.participation import (
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.round_writer import RoundWriter
 from fedprox_tff.training.run_folder import RunFolder
-
-_NEEDS_A_SHARED_DISK = (
-  '--client_states=disk keeps there what clients keep: put --results_dir on a disk that all nodes share, or take '
-  '--client_states=memory.'
-)
 
 
 def train(config: Config, experiment: Experiment, runtime: Runtime, folder: RunFolder, progress: Progress) -> None:
@@ -64,7 +60,7 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
   ):
     states = _client_states(config, experiment, folder)
     if states is not None and states.is_on_disk:
-      runtime.need_file(folder.path / config_file.NAME, _NEEDS_A_SHARED_DISK)
+      runtime.need_file(folder.path / config_file.NAME, NEEDS_A_SHARED_DISK)
     state, round_num = checkpoints.load(experiment.initial_state, states)
     kept = _snapshot(states)
     if state is None:
@@ -99,48 +95,6 @@ def _client_states(config: Config, experiment: Experiment, folder: RunFolder) ->
 
 def _snapshot(states: ClientStates | None) -> Snapshot | None:
   return None if states is None else states.snapshot()
-
-
-def client_memory(
-  cohort: Sequence[Participant],
-  kept: Snapshot | None,
-  states: ClientStates | None,
-  round_num: int,
-  runtime: Runtime,
-) -> tuple[ReadState, KeepState, Errands | None]:
-  """Returns how a round reads and keeps what clients keep, by places in the cohort.
-
-  A client that is dropped keeps what it had. One that is drawn twice reads what it had before the round, both times.
-  """
-  is_drawn_twice = len({participant.client for participant in cohort}) < len(cohort)  # two workers, and one file
-  if states is not None and states.is_on_disk and runtime.is_elsewhere and not is_drawn_twice:
-    errands = _Errands(cohort, kept, states, round_num)
-    return (lambda place: states.initial), errands.done, errands
-
-  def read_state(place: int) -> Any:
-    return kept.state_of(cohort[place].client)
-
-  def keep_state(place: int, new: Any) -> None:
-    if not cohort[place].dropped:
-      states.put(cohort[place].client, new, round_num)
-
-  return read_state, keep_state, None
-
-
-class _Errands:
-  """What workers on other machines read and write themselves in a round: the files of states on a shared disk."""
-
-  def __init__(self, cohort: Sequence[Participant], kept: Snapshot, states: ClientStates, round_num: int):
-    self._cohort, self._kept, self._states, self._round_num = cohort, kept, states, round_num
-
-  def of(self, place: int) -> state_files.Errand:
-    """Returns the errand of the client at a place of the cohort."""
-    participant = self._cohort[place]
-    return self._kept.errand(participant.client, None if participant.dropped else self._round_num)
-
-  def done(self, place: int, digest: bytes | None) -> None:
-    """Takes the digest of the file that the client's worker has written."""
-    self._states.put_file(self._cohort[place].client, digest, self._round_num)
 
 
 def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: ClientExamples) -> None:

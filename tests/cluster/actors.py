@@ -6,7 +6,7 @@ import pathlib
 import signal
 import time
 
-from fedprox_tff.core.errors import UserError
+from fedprox_tff.core.errors import DamagedError, UserError
 
 
 class Counter:
@@ -41,6 +41,9 @@ class Counter:
 
   def refuse(self):
     raise UserError('node here has other data')
+
+  def find_damage(self):
+    raise DamagedError('/x/7-1.state is not as it was written')
 
   def fail(self):
     raise ZeroDivisionError('no way')

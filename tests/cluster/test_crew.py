@@ -7,7 +7,7 @@ pytest.importorskip('ray', reason='"make ray" installs Ray')
 
 from fedprox_tff.cluster import connection, crew
 from fedprox_tff.cluster.crew import Crew
-from fedprox_tff.core.errors import RunFailedError, UserError
+from fedprox_tff.core.errors import DamagedError, RunFailedError, UserError
 from tests.cluster.actors import Counter
 
 
@@ -66,6 +66,8 @@ def test_errors_of_workers_are_one_line(two_nodes):
   with crew_of(two_nodes, size=1) as (made, _):
     with pytest.raises(UserError, match=r'^node here has other data$'):
       list(made.map('refuse', [tuple]))
+    with pytest.raises(DamagedError, match=r'^/x/7-1.state is not as it was written$'):
+      list(made.map('find_damage', [tuple]))
     with pytest.raises(RunFailedError, match=r'^no way$'):
       list(made.map('fail', [tuple]))
   with crew_of(two_nodes, size=1) as (made, _):

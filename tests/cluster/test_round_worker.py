@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedprox_tff.cluster.loaded import Loaded
+from fedprox_tff.cluster.place import Place, here
 from fedprox_tff.cluster.round_worker import Machine, RoundWorker, Shared
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core import threads
@@ -28,22 +29,22 @@ class Kept:
 @pytest.fixture
 def worker(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # comes back after the test
-  return RoundWorker(Machine('cpu', threads.wanted(), {}, os.getcwd()))
+  return RoundWorker(Machine('cpu', threads.wanted(), here()))
 
 
 def test_paths_count_from_where_the_command_was_given(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'there').mkdir()
-  RoundWorker(Machine('cpu', threads.wanted(), {}, str(tmp_path / 'there')))
+  RoundWorker(Machine('cpu', threads.wanted(), Place(str(tmp_path / 'there'), {})))
   assert os.getcwd() == str(tmp_path / 'there')
-  RoundWorker(Machine('cpu', threads.wanted(), {}, str(tmp_path / 'none')))
+  RoundWorker(Machine('cpu', threads.wanted(), Place(str(tmp_path / 'none'), {})))
   assert os.getcwd() == str(tmp_path / 'there')
 
 
 def test_the_variables_of_its_node_count_before_those_of_the_command(monkeypatch):
   monkeypatch.setenv('FEDPROX_A', 'of the node')
   monkeypatch.delenv('FEDPROX_B', raising=False)
-  RoundWorker(Machine('cpu', threads.wanted(), {'FEDPROX_A': 'sent', 'FEDPROX_B': 'sent'}, os.getcwd()))
+  RoundWorker(Machine('cpu', threads.wanted(), Place(os.getcwd(), {'FEDPROX_A': 'sent', 'FEDPROX_B': 'sent'})))
 
   assert (os.environ['FEDPROX_A'], os.environ.pop('FEDPROX_B')) == ('of the node', 'sent')
 

@@ -20,6 +20,7 @@ from ray.cluster_utils import Cluster
 
 from fedprox_tff import sweep
 from fedprox_tff.cluster import connection
+from fedprox_tff.cluster.place import Place
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError
@@ -340,7 +341,7 @@ def test_a_node_that_sees_other_results_or_has_other_versions_is_refused(tmp_pat
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(worker_actor, '_VISIBLE_SECONDS', 0.0)
   session = SessionFolder([Config.from_flags({'dataset': 'digits', 'results_dir': str(tmp_path)})], since=0.0)
-  job = Job(session.as_flags_say, session.token, str(tmp_path), {}, '1', versions())._replace(**change)
+  job = Job(session.as_flags_say, session.token, Place(str(tmp_path), {}), '1', versions())._replace(**change)
   assert WorkerActor(job)._refusal().startswith(refusal.format(tmp_path))
   assert bool(WorkerActor(job)._refusal()) == bool(refusal)
   session.close()

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedprox_tff.training.client_memory import client_memory
 from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.cohort import Participant
-from fedprox_tff.training.loop import client_memory
 
 INITIAL = (np.float32([1, 2]),)
 ELSEWHERE, HERE = SimpleNamespace(is_elsewhere=True), SimpleNamespace(is_elsewhere=False)

@@ -10,7 +10,6 @@ so that the result has the bits of `InProcessContext`, however many workers ther
 import contextlib
 import functools
 import hashlib
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,18 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedprox_tff.cluster import connection
+from fedprox_tff.cluster import connection, place
 from fedprox_tff.cluster.crew import Crew
 from fedprox_tff.cluster.loaded import Loaded
 from fedprox_tff.cluster.round_worker import Block, Done, Machine, RoundWorker, Shared
 from fedprox_tff.cluster.versions import versions
 from fedprox_tff.core import threads
 from fedprox_tff.core.map_reduce import GroupGraphs, GroupWork
-from fedprox_tff.federated.runtimes.context import Assignment, BlockSum, BlockSums, MapReduceContext
+from fedprox_tff.federated.runtimes.context import Assignment, BlockSum, BlockSums
 
 _BLOCKS_A_WORKER = 4  # in a round, if there are so many groups: a lost one costs little then
 _ASSEMBLY_SECONDS = 30.0  # that the first worker waits for the others
-_FORWARDED = ('FEDPROX_DATA_DIR',)  # variables that workers have too, unless their node has other values
 
 
 class Cluster(NamedTuple):
@@ -42,13 +40,61 @@ class Cluster(NamedTuple):
   wait_seconds: float = 600.0  # for a worker where there is none
 
 
-class RayContext(MapReduceContext):
-  """Runs TFF computations with clients on a cluster; see `MapReduceContext` for which."""
+@contextlib.contextmanager
+def on_ray(cluster: Cluster, *, device: str) -> Iterator['Workers']:
+  """Joins a cluster and yields workers there, an engine for a context; all that was started ends with the block.
 
-  def __init__(self, engine: '_Workers'):
-    """Makes a context; `on_ray` makes its engine."""
-    super().__init__(engine)
-    self._workers = engine
+  Args:
+    cluster: Which one, and how much of it.
+    device: 'cpu' or 'gpu', where clients compute.
+
+  Raises:
+    UserError: If there is no such cluster.
+  """
+  with connection.joined(cluster.address, '--runtime=ray') as ray, workers_on(ray, cluster, device=device) as workers:
+    yield workers
+
+
+@contextlib.contextmanager
+def workers_on(ray: Any, cluster: Cluster, *, device: str) -> Iterator['Workers']:
+  """Asks a cluster that this process has joined for workers, and yields them.
+
+  Args:
+    ray: The module, joined to the cluster.
+    cluster: How much of it.
+    device: 'cpu' or 'gpu', where clients compute.
+  """
+  gpus = (1.0 if cluster.gpus_per_worker is None else cluster.gpus_per_worker) if device == 'gpu' else 0.0
+  remote = ray.remote(RoundWorker).options(
+    num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
+  )
+  machine = Machine(device, threads.in_use(), place.here())
+  room = _room(ray, gpus)
+  size = cluster.workers or min(cluster.most_workers or room, room)
+  needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
+  crew = Crew(ray, lambda: remote.remote(machine), size=size, needs=needs, wait_seconds=cluster.wait_seconds)
+  with crew:
+    yield Workers(ray, crew)
+
+
+def _room(ray: Any, gpus: float) -> int:
+  """Returns how many workers fit on the cluster, at least one, for which the run waits then."""
+  total = ray.cluster_resources()
+  room = int(total.get('CPU', 0))
+  if gpus:
+    room = min(room, int(total.get('GPU', 0) / gpus))
+  return max(1, room)
+
+
+class Workers:
+  """The engine: a crew of workers on a cluster, each of which works on one block of groups at a time."""
+
+  def __init__(self, ray: Any, crew: Crew):
+    self._ray, self._crew = ray, crew
+    self._shared: dict[int, tuple[tf.Tensor, Shared]] = {}  # by id
+    self._fingerprint: str | None = None
+    self._is_rehearsing = False
+    crew.teach('versions', 'check', versions())
 
   def share(
     self,
@@ -65,94 +111,6 @@ class RayContext(MapReduceContext):
       fingerprint: That of what it loads.
       initial_state: What a client keeps before it first takes part, which is sent once.
     """
-    self._workers.share(tensors, load, fingerprint, initial_state)
-
-  def need_file(self, path: pathlib.Path, reason: str) -> None:
-    """Refuses nodes that do not see a file of this one.
-
-    Args:
-      path: The file, which does not change any more.
-      reason: What needs it, and what else to do, for the message.
-    """
-    self._workers.need_file(path, reason)
-
-  def begin(self, say: Callable[[str], None]) -> None:
-    """Waits for a worker, and says which are there; what happens to them later is said in the same way.
-
-    Raises:
-      UserError: If a node has other versions than this one.
-      RunFailedError: If no worker comes.
-    """
-    self._workers.begin(say)
-
-  @contextlib.contextmanager
-  def rehearsal(self) -> Iterator[None]:
-    """Lets each worker do all of what is done in the block."""
-    self._workers.is_rehearsing = True
-    try:
-      yield
-    finally:
-      self._workers.is_rehearsing = False
-
-
-@contextlib.contextmanager
-def on_ray(cluster: Cluster, *, device: str) -> Iterator[RayContext]:
-  """Joins a cluster and yields a context whose clients work there; what was started for it ends with the block.
-
-  Args:
-    cluster: Which one, and how much of it.
-    device: 'cpu' or 'gpu', where clients compute.
-
-  Raises:
-    UserError: If there is no such cluster.
-  """
-  with connection.joined(cluster.address, '--runtime=ray') as ray, workers_on(ray, cluster, device=device) as context:
-    yield context
-
-
-@contextlib.contextmanager
-def workers_on(ray: Any, cluster: Cluster, *, device: str) -> Iterator[RayContext]:
-  """Asks a cluster that this process has joined for workers, and yields a context whose clients work on them.
-
-  Args:
-    ray: The module, joined to the cluster.
-    cluster: How much of it.
-    device: 'cpu' or 'gpu', where clients compute.
-  """
-  gpus = (1.0 if cluster.gpus_per_worker is None else cluster.gpus_per_worker) if device == 'gpu' else 0.0
-  environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-  remote = ray.remote(RoundWorker).options(
-    num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy='SPREAD'
-  )
-  machine = Machine(device, threads.in_use(), environment, os.getcwd())
-  room = _room(ray, gpus)
-  size = cluster.workers or min(cluster.most_workers or room, room)
-  needs = f'1 CPU and {gpus:g} GPU' if gpus else '1 CPU'
-  crew = Crew(ray, lambda: remote.remote(machine), size=size, needs=needs, wait_seconds=cluster.wait_seconds)
-  with crew, contextlib.closing(RayContext(_Workers(ray, crew))) as context:
-    yield context
-
-
-def _room(ray: Any, gpus: float) -> int:
-  """Returns how many workers fit on the cluster, at least one, for which the run waits then."""
-  total = ray.cluster_resources()
-  room = int(total.get('CPU', 0))
-  if gpus:
-    room = min(room, int(total.get('GPU', 0) / gpus))
-  return max(1, room)
-
-
-class _Workers:
-  """The engine: a crew of workers, each of which works on one block of groups at a time."""
-
-  def __init__(self, ray: Any, crew: Crew):
-    self._ray, self._crew = ray, crew
-    self._shared: dict[int, tuple[tf.Tensor, Shared]] = {}  # by id
-    self._fingerprint: str | None = None
-    self.is_rehearsing = False
-    crew.teach('versions', 'check', versions())
-
-  def share(self, tensors, load, fingerprint, initial_state) -> None:
     shared = [*tensors, *initial_state]
     self._shared = {id(tensor): (tensor, Shared(place)) for place, tensor in enumerate(shared)}
     if fingerprint != self._fingerprint:
@@ -161,10 +119,31 @@ class _Workers:
     self._crew.teach('initial state', 'take_initial_state', [tensor.numpy() for tensor in initial_state])
 
   def need_file(self, path: pathlib.Path, reason: str) -> None:
+    """Refuses nodes that do not see a file of this one.
+
+    Args:
+      path: The file, which does not change any more.
+      reason: What needs it, and what else to do, for the message.
+    """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     self._crew.teach('file', 'see', str(path.absolute()), digest, reason)
 
+  @contextlib.contextmanager
+  def rehearsal(self) -> Iterator[None]:
+    """Lets each worker do all of what is done in the block."""
+    self._is_rehearsing = True
+    try:
+      yield
+    finally:
+      self._is_rehearsing = False
+
   def begin(self, say: Callable[[str], None]) -> None:
+    """Waits for a worker, and says which are there; what happens to them later is said in the same way.
+
+    Raises:
+      UserError: If a node has other versions, other data or another disk than this one.
+      RunFailedError: If no worker comes.
+    """
     self._crew.say = say
     self._crew.assemble(_ASSEMBLY_SECONDS)
     answers = self._crew.ask_all('about')
@@ -175,10 +154,11 @@ class _Workers:
       say(f'ray: the others join when the cluster has room for them: each takes {self._crew.needs}')
 
   def load(self, graphs: GroupGraphs, work: GroupWork) -> BlockSums:
+    """Sends the graphs of a round's work, and returns what runs it; see `context.Engine`."""
     del work
     key = _digest(graphs)
     self._crew.teach(f'graphs {key}', 'learn', key, graphs)
-    if self.is_rehearsing:
+    if self._is_rehearsing:
       self._crew.assemble(_ASSEMBLY_SECONDS)  # or the first worker that has learned them would rehearse alone
 
     def block_sums(assignment: Assignment) -> Iterator[BlockSum]:
@@ -208,7 +188,7 @@ class _Workers:
     return message, Block(key, clients, errands)
 
   def _answers(self, arguments: Sequence[Callable[[], tuple[Any, ...]]]) -> Iterator[Done]:
-    if self.is_rehearsing:
+    if self._is_rehearsing:
       return (self._crew.ask_all('work', *each())[0] for each in arguments)
     return self._crew.map('work', arguments)
 

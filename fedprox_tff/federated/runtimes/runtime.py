@@ -15,7 +15,7 @@ from fedprox_tff.core import threads
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.federated.runtimes.context import Errands, MapReduceContext
 from fedprox_tff.federated.runtimes.in_process import InProcessContext
-from fedprox_tff.federated.runtimes.on_ray import Cluster, RayContext, on_ray
+from fedprox_tff.federated.runtimes.on_ray import Cluster, Workers, on_ray
 from fedprox_tff.federated.runtimes.worker import run_worker
 
 _DEVICES = {'cpu': '/CPU:0', 'gpu': '/GPU:0'}
@@ -29,6 +29,7 @@ class Runtime(NamedTuple):
   worker_memory_mb: Callable[[], float]  # resident memory of TFF's worker, 0 where there is none
   context: Any  # TFF's
   note: str = ''  # what a user should know, in one line
+  workers: Workers | None = None  # on a cluster
 
   def begin(self, say: Callable[[str], None]) -> None:
     """Says what a user should know, and has later news said in the same way; waits for a cluster's workers.
@@ -39,13 +40,13 @@ class Runtime(NamedTuple):
     """
     if self.note:
       say(self.note)
-    if self.is_elsewhere:
-      self.context.begin(say)
+    if self.workers:
+      self.workers.begin(say)
 
   @property
   def is_elsewhere(self) -> bool:
     """Whether clients work on other machines."""
-    return isinstance(self.context, RayContext)
+    return self.workers is not None
 
   def share(
     self,
@@ -54,18 +55,18 @@ class Runtime(NamedTuple):
     fingerprint: str,
     initial_state: Sequence[tf.Tensor] = (),
   ) -> None:
-    """Tells a runtime on other machines what all clients have in common; see `RayContext.share`."""
-    if self.is_elsewhere:
-      self.context.share(tensors, load, fingerprint, initial_state)
+    """Tells a runtime on other machines what all clients have in common; see `Workers.share`."""
+    if self.workers:
+      self.workers.share(tensors, load, fingerprint, initial_state)
 
   def need_file(self, path: pathlib.Path, reason: str) -> None:
-    """Has other machines refused that do not see a file of this one; see `RayContext.need_file`."""
-    if self.is_elsewhere:
-      self.context.need_file(path, reason)
+    """Has other machines refused that do not see a file of this one; see `Workers.need_file`."""
+    if self.workers:
+      self.workers.need_file(path, reason)
 
   def rehearsal(self) -> contextlib.AbstractContextManager[None]:
     """Lets each worker of a cluster do all of what is done in the block, so that each has compiled it."""
-    return self.context.rehearsal() if self.is_elsewhere else contextlib.nullcontext()
+    return self.workers.rehearsal() if self.workers else contextlib.nullcontext()
 
   def run_round(
     self,
@@ -121,9 +122,10 @@ def use(name: str = 'in_process', *, device: str = 'cpu', cluster: Cluster | Non
   elif name == 'ray':
     # Workers have the GPUs; what is the server's, and the evaluation, is on one if this machine has one.
     place = _DEVICES[device] if tf.config.get_visible_devices('GPU') else '/CPU:0'
-    joined = on_ray(cluster or Cluster(), device=device)
-    with joined as context, tff.framework.get_context_stack().install(context), tf.device(place):
-      yield Runtime(name, place, lambda: 0.0, context)
+    with on_ray(cluster or Cluster(), device=device) as workers:
+      context = MapReduceContext(workers)
+      with tff.framework.get_context_stack().install(context), tf.device(place):
+        yield Runtime(name, place, lambda: 0.0, context, workers=workers)
   else:
     context = InProcessContext(device=place)
     with contextlib.closing(context), tff.framework.get_context_stack().install(context), tf.device(place):

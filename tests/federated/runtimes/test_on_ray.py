@@ -146,7 +146,7 @@ def test_only_names_of_what_is_shared_are_sent(two_nodes):
   with on(two_nodes, 1) as runtime:
     examples = [tf.constant(array) for array in digits()]
     runtime.share(examples, loaded, 'the right one')
-    sent = runtime.context._workers._values([examples[0], tf.constant([1, 2]), examples[1]])
+    sent = runtime.workers._values([examples[0], tf.constant([1, 2]), examples[1]])
   assert [type(value).__name__ for value in sent] == ['Shared', 'ndarray', 'Shared']
 
 
@@ -154,7 +154,7 @@ def test_each_worker_rehearses(two_nodes, monkeypatch):
   """Also the first graphs, which workers learn only when they are needed."""
   asked = []
   with on(two_nodes, 2) as runtime:
-    crew = runtime.context._workers._crew
+    crew = runtime.workers._crew
     ask_all = crew.ask_all
 
     def counted(method, *args):
