@@ -31,9 +31,10 @@ class Counter:
     return self._taught + number
 
   def sleep_once(self, number, folder):
-    """Holds up the first worker that is asked for the number 3."""
+    """Holds up the first worker that is asked for the number 3, whose answer is wrong then."""
     if number == 3 and self._is_first(number, folder):
-      time.sleep(60)
+      time.sleep(30)
+      return -1
     return number
 
   def die(self):

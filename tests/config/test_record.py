@@ -128,6 +128,10 @@ def test_a_data_set_brings_its_own_defaults():
     ({'name': 'é' * 128}, 'a name of at most 255 bytes is needed.'),
     ({'name': ''}, '--name=: text of at least one character'),
     ({'runtime': 'worker', 'device': 'gpu'}, "--device=gpu: TFF's worker has no GPU kernels"),
+    ({'workers': 2}, '--workers=2: only --runtime=ray has workers.'),
+    ({'runtime': 'worker', 'ray_address': 'local'}, '--ray_address=local: only --runtime=ray has workers.'),
+    ({'wait_for_workers': 0}, '--wait_for_workers=0.0: only --runtime=ray has workers.'),
+    ({'runtime': 'ray', 'gpus_per_worker': 0.5}, '--gpus_per_worker=0.5: only --device=gpu uses GPUs.'),
     ({'client_optimizer': 'sgd:momentum=0.9,momentum=0.8'}, 'sgd with momentum only once is needed.'),
     ({'dataset': 'leaf', 'data_dir': '/' + 'x' * 250}, 'a name of at most 255 bytes is needed.'),
   ],
@@ -285,3 +289,14 @@ def test_a_data_set_brings_its_model_and_no_larger_cohort_than_it_has_clients():
   assert Config.from_flags({'dataset': 'molecules'}).clients_per_round == 7
   assert Config.from_flags({'dataset': 'molecules'}).name == 'fedprox-molecules'
   assert Config.from_flags({'num_clients': 20}).clients_per_round == 10
+
+
+def test_a_run_on_a_cluster_is_the_run_that_it_is_in_one_process():
+  """It has the same name, and either goes on with the other; TFF's worker computes other bits."""
+  here, worker = Config.from_flags({}), Config.from_flags({'runtime': 'worker'})
+  on_ray = Config.from_flags({'runtime': 'ray', 'workers': 3})
+  assert (on_ray.ray_address, on_ray.workers, on_ray.wait_for_workers) == ('auto', 3, 600.0)
+  assert (here.ray_address, here.workers, here.wait_for_workers) == (None, None, None)
+  assert on_ray.name == here.name != worker.name
+  assert on_ray.differences(here.record()) == here.differences(on_ray.record()) == []
+  assert on_ray.differences(worker.record()) == here.differences(worker.record()) == ['runtime']
