@@ -38,15 +38,37 @@ class Local(NamedTuple):
   constants: Any = ()  # tensors that `start` works out for the whole round
   scratch: Any = ()  # tensors that the method carries from step to step
   num_steps: Any = 0  # local steps taken so far
+  budget: Any = 0  # local steps that the client takes in the round, K_k
+  num_examples: Any = 0  # n_k
+  steps_per_epoch: Any = 0  # S, the batches of an epoch
   normalisation: tuple[bool, ...] = ()  # for each weight whether it is a normalisation layer's
   task_layers: tuple[bool, ...] = ()  # for each weight whether it is of the layers that a client's own task needs
+  head: tuple[bool, ...] = ()  # for each weight whether it is of the last layer
 
 
-class Batch(Protocol):
-  """What a local step can ask of its batch."""
+class Data(Protocol):
+  """What a client can ask of a batch, and of all its examples together."""
 
   def gradient(self, at: Weights) -> Weights:
-    """Returns g_k(at), the gradient of the batch's mean loss."""
+    """Returns the gradient of the mean loss: g_k(at) of a batch, grad F_k(at) of all examples."""
+
+  def gradient_of(self, loss: Callable[..., Any], at: Weights, *others: Weights) -> Weights:
+    """Returns the gradient at `at` of the mean of a loss of features, for methods with `needs.features`.
+
+    Args:
+      loss: `(z, *z_others)` to the loss of each example, [batch]. z, [batch, d], are the features of `at`: what the
+        last layer of the model gets to see. Those of other weights are constants.
+      at: The weights to differentiate by.
+      *others: Other weights whose features the loss is about.
+    """
+
+
+class Batch(Data, Protocol):
+  """What a local step can ask of its batch."""
+
+  @property
+  def other(self) -> 'Batch':
+    """Another batch of the client, for methods with `needs.other_batch`: the next step's; the last step's the first."""
 
   def move_statistics(self, before: Weights, after: Weights) -> Weights:
     """Returns `after` with the running statistics of `before`, moved on by the batch.
@@ -55,11 +77,11 @@ class Batch(Protocol):
     """
 
 
-class Examples(Protocol):
+class Examples(Data, Protocol):
   """What a client can ask of all its examples together, before its first local step and after its last."""
 
-  def gradient(self, at: Weights) -> Weights:
-    """Returns grad F_k(at), the gradient of the client's whole risk."""
+  def loss(self, at: Weights) -> Any:
+    """Returns F_k(at), the mean loss."""
 
   def losses(self, at: Weights) -> Any:
     """Returns the loss of each example in each of a mixture's M models, [n_k, M]; M is 1 for any other model."""
@@ -116,6 +138,18 @@ def report_displacement(local: Local, examples: Examples, hparams: Hparams) -> R
   return Report(tree.sub(local.anchor, local.weights))
 
 
+class Adaptation(NamedTuple):
+  """How a client makes a model of its own when it is evaluated: by local steps on its training examples.
+
+  Attributes:
+    epochs: How many epochs they are.
+    step: As `ClientRule.step`; the client optimizer, which is fresh, descends it.
+  """
+
+  epochs: int
+  step: Callable[[Local, Batch, Hparams], Step]
+
+
 class ClientRule(NamedTuple):
   """The client's part of a method.
 
@@ -124,13 +158,17 @@ class ClientRule(NamedTuple):
     init: What a client keeps, `Local.state`, before it first takes part, from a `Local` at w^0. None: clients keep
       nothing, and the method is a plain `LearningProcess`.
     gather: `(local, examples, hparams)` at w^t to what clients send in a communication of its own before the round's
-      work; its mean is the message of the round. None: there is no such communication.
+      work. Its mean is the message of the round, or what `server.gathered` makes of it. None: there is no such
+      communication.
     start: `(local, examples, hparams)` to where the client begins.
     gradient: `(local, batch, hparams)` to the gradient of h_k, what the client minimises in a round. FedProx's is
       F_k(w) + mu/2 ||w - w^t||^2. A client's gamma-inexactness is measured by it.
     step: `(local, batch, hparams)` to how a local step descends. None: along `gradient`.
     finish: `(local, examples, hparams)` to the client's report, after its last step.
-    personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none.
+    personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none,
+      or only what `adapt` makes of w^t.
+    adapt: How the own model is adapted when it is evaluated. It starts at `personal`'s weights, or at w^t. None: it is
+      not.
   """
 
   hparams: Hparams = NOTHING
@@ -141,6 +179,12 @@ class ClientRule(NamedTuple):
   step: Callable[[Local, Batch, Hparams], Step] | None = None
   finish: Callable[[Local, Examples, Hparams], Report] = report_displacement
   personal: Callable[[Local], Weights] | None = None
+  adapt: Adaptation | None = None
+
+  @property
+  def has_own_model(self) -> bool:
+    """Whether a client is served by a model of its own."""
+    return self.personal is not None or self.adapt is not None
 
 
 class ServerRule(NamedTuple):
@@ -154,6 +198,8 @@ class ServerRule(NamedTuple):
       descends the mean update.
     message: `(server, report, hparams)` to the next round's message, from the server before the round; after either
       step of the server. None: the message stays, unless `update` replaces it.
+    gathered: `(message, mean)` to the message of the round, from the last one and the mean of what clients gathered,
+      for methods that send more than that. None: the mean itself.
     evaluated: `server` to the weights to evaluate. None: w^t.
   """
 
@@ -161,6 +207,7 @@ class ServerRule(NamedTuple):
   init: Callable[[Weights], Server] = Server
   update: Callable[[Server, Report, Hparams], Server] | None = None
   message: Callable[[Server, Report, Hparams], Weights] | None = None
+  gathered: Callable[[Weights, Weights], Weights] | None = None
   evaluated: Callable[[Server], Weights] | None = None
 
 
@@ -168,10 +215,13 @@ class Needs(NamedTuple):
   """What a method needs of the rest of a run."""
 
   plain_sgd: bool = False  # the rule holds for clients of plain SGD only
+  same_rate: bool = False  # the rule holds for a learning rate that stays the same in all rounds
   own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
   all_clients: bool = False  # every client takes part in every round
   num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
   components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
+  other_batch: bool = False  # a local step uses a second batch, `Batch.other`
+  features: bool = False  # it has a loss of the model's features, `Batch.gradient_of`
 
 
 class Schedule(NamedTuple):

@@ -40,6 +40,7 @@ def check(config: Any) -> None:
     raise UserError("--device=gpu: TFF's worker has no GPU kernels; --runtime=in_process has.")
   _check_cluster(config)
   _check_optimizer(config, algorithm)
+  _check_decay(config, algorithm)
   if config.client_states is not None and algorithm.client.init is None:
     raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
   if algorithm.needs.num_clients and config.sampling != 'uniform':
@@ -88,6 +89,16 @@ def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
     raise UserError(
       f'{flag}: its {shared[0]} and that of {algorithm.name} are two values of one name; another optimizer is needed.'
     )
+
+
+def _check_decay(config: Any, algorithm: Algorithm) -> None:
+  if config.learning_rate_decay == 1:
+    return
+  flag = f'--learning_rate_decay={config.learning_rate_decay}'
+  if config.client_optimizer is None:
+    raise UserError(f'{flag}: {algorithm.name} finds its own step sizes.')
+  if algorithm.needs.same_rate:
+    raise UserError(f'{flag}: {algorithm.name} needs the same learning rate in all rounds, 1.')
 
 
 def _check_full_participation(config: Any, algorithm: Algorithm, num_clients: int | None) -> None:

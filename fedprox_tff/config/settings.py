@@ -53,6 +53,9 @@ class Settings:
   batch_size: int | Literal['all'] = _setting(
     int, ROUNDS, 'B, the number of examples in a local step; all: one step an epoch, over all that the client has',
     10, low=1, words=(ALL,))
+  learning_rate_decay: float = _setting(
+    float, ROUNDS, 'what the learning rate of the client optimizer is multiplied by after each round', 1.0,
+    low=1e-6, high=1)
   clip_norm: float | None = _setting(
     float, ROUNDS, "the norm that the gradient of each batch is cut down to; without it, none is", low=1e-6)
   l2: float = _setting(

@@ -13,14 +13,32 @@ import tensorflow_federated as tff
 _AVERAGED = ('update', 'extra')
 
 
-def build_aggregator(report_type: tff.Type) -> tff.templates.AggregationProcess:
+def build_aggregator(
+  report_type: tff.Type, mean: tff.aggregators.AggregationFactory | None = None
+) -> tff.templates.AggregationProcess:
   """Builds the aggregation of a report of `report_type`, which is either the update itself or a struct of parts.
 
   The result has the parts that the server gets, or is the mean update itself if there is no other.
+
+  Args:
+    report_type: The report's.
+    mean: What takes the place of the mean of the updates. None: TFF's weighted mean.
+
+  Raises:
+    ValueError: If there is such a `mean`, and the server gets more than the update.
   """
-  mean = tff.aggregators.MeanFactory()
   weight_type = tff.TensorType(np.float32)
   names = _part_names(report_type)
+  if mean is None:
+    mean = tff.aggregators.MeanFactory()
+  else:
+    more = [name for name in names if name not in ('update', 'state')]
+    if more:
+      raise ValueError(
+        f"the server gets clients' {' and '.join(more)} beside the update, of which the aggregator would know nothing."
+      )
+    if isinstance(mean, tff.aggregators.UnweightedAggregationFactory):
+      mean = tff.aggregators.factory_utils.as_weighted_aggregator(mean)
   if not names or not set(names) - set(_AVERAGED):
     return mean.create(report_type, weight_type)
 

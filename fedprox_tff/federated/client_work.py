@@ -20,7 +20,8 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, shared_names
 from fedprox_tff.federated.local_model import LocalModel
-from fedprox_tff.federated.local_steps import AS_IT_IS, GradientRule, build_local_steps, specs_of
+from fedprox_tff.federated.local_steps import build_local_steps, specs_of
+from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
 
 _CONTEXT_SPEC = collections.OrderedDict(
   num_examples=tf.TensorSpec([], tf.int32),  # n_k
@@ -40,14 +41,17 @@ def build_client_work(
   *,
   rule: GradientRule = AS_IT_IS,
   measure_gamma: bool = False,
+  only_gathers: bool = False,
 ) -> tff.learning.templates.ClientWorkProcess:
   """Builds the client work of `algorithm`.
 
   What the server sends, of `weights_type`, are the model's weights; behind those that do not learn comes the
-  algorithm's message.
+  algorithm's message. `only_gathers` is said of a first communication, see `gathering`.
 
-  The measurements are sums over the cohort: `num_steps` taken, `non_finite` clients left out, and `num_clients` that
-  contribute to the mean; with `measure_gamma` also `gamma`, the sum of those clients' inexactness, and `gamma_max`.
+  The measurements are sums over the cohort: `num_steps` taken, `non_finite` clients left out, `num_clients` that
+  contribute to the mean, `num_gradients` of batches, where one over all of a client's examples counts as all of its
+  batches, and `num_floats` sent to clients and back; with `measure_gamma` also `gamma`, the sum of the contributing
+  clients' inexactness, and `gamma_max`.
   """
   data_type = _data_type(algorithm, model)
 
@@ -60,6 +64,12 @@ def build_client_work(
     constants = {name: tf.constant(value, tf.float32) for name, value in algorithm.client.hparams.items()}
     return collections.OrderedDict(optimizer_hparams, **constants)
 
+  def num_floats(weights, message, report):
+    if only_gathers:
+      return _num_floats((weights, report.extra))
+    sent = message if algorithm.client.gather is not None else (weights, message)  # the weights went with the first one
+    return _num_floats((sent, report._replace(state=())))
+
   hparams_type = initial_hparams.type_signature.result
 
   @tff.tensorflow.computation(weights_type, hparams_type, data_type)
@@ -70,10 +80,12 @@ def build_client_work(
     run_local_steps = build_local_steps(algorithm, model, optimizer, rule=rule, measure_gamma=measure_gamma)
     non_trainable, message = split_message(model, weights.non_trainable)
     received = Local(weights.trainable, weights.trainable, message, state)
-    report, gamma = run_local_steps(received, non_trainable, hparams, examples, context)
-    result, counts = _result(report, state, context)
+    outcome = run_local_steps(received, non_trainable, hparams, examples, context)
+    result, counts = _result(outcome.report, state, context)
+    counts['num_gradients'] = outcome.num_gradients
+    counts['num_floats'] = tf.constant(num_floats(weights.trainable, message, outcome.report), tf.int64)
     if measure_gamma:
-      counts['gamma'] = tf.where(counts['num_clients'] > 0, gamma, 0.0)
+      counts['gamma'] = tf.where(counts['num_clients'] > 0, outcome.gamma, 0.0)
     return result, counts
 
   @tff.federated_computation
@@ -124,7 +136,7 @@ def initial_client_state(algorithm: Algorithm, model: LocalModel) -> Any:
     return ()
   weights = model.initial_weights.trainable
   return algorithm.client.init(
-    Local(weights, weights, normalisation=model.normalisation, task_layers=model.task_layers)
+    Local(weights, weights, normalisation=model.normalisation, task_layers=model.task_layers, head=model.head)
   )
 
 
@@ -142,6 +154,11 @@ def _result(report: Report, old_state: Any, context: Any) -> tuple[tff.learning.
     num_clients=tf.cast(contributes, tf.int32),
   )
   return tff.learning.templates.ClientResult(_pack(sent._replace(state=state)), weight), counts
+
+
+def _num_floats(tensors: Any) -> int:
+  """Returns how many numbers tensors hold."""
+  return sum(tensor.shape.num_elements() for tensor in map(tf.convert_to_tensor, tf.nest.flatten(tensors)))
 
 
 def _pack(report: Report) -> Any:

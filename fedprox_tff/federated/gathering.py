@@ -29,12 +29,13 @@ def gathering(algorithm: Algorithm) -> Algorithm:
     gathered = algorithm.client.gather(local, examples, hparams)
     return Report(tree.zeros_like(local.anchor), extra=gathered, state=local.state)
 
+  join = algorithm.server.gathered or (lambda message, mean: mean)
   return algorithm._replace(
     client=ClientRule(hparams=algorithm.client.hparams, init=algorithm.client.init, finish=finish),
     server=ServerRule(
       hparams=algorithm.server.hparams,
       init=lambda weights: algorithm.server.init(weights)._replace(kept=()),
-      update=lambda server, report, hparams: server._replace(message=report.extra),
+      update=lambda server, report, hparams: server._replace(message=join(server.message, report.extra)),
       evaluated=None,
     ),
   )
@@ -60,7 +61,7 @@ class GatheringProcess:
     self.get_hparams, self.set_hparams = work.get_hparams, work.set_hparams
 
   def next(self, state: Any, payloads: Sequence[Any]) -> Any:
-    """Runs both communications; the output is that of the second."""
+    """Runs both communications; the output is that of the second, with what both have cost."""
     return self.communicate(lambda comp, state, payloads, keeps: comp(state, payloads), state, payloads)
 
   def communicate(self, run: Communication, state: Any, payloads: Sequence[Any]) -> Any:
@@ -68,8 +69,12 @@ class GatheringProcess:
     if self._idle_finalizer is None:
       self._idle_finalizer = self._gather.initialize().finalizer
     first = _with(state, state.global_model_weights, self._idle_finalizer)
-    gathered = run(self._gather.next, first, [without_steps(payload) for payload in payloads], False).state
-    return run(self._work.next, _with(state, gathered.global_model_weights, state.finalizer), payloads, True)
+    gathered = run(self._gather.next, first, [without_steps(payload) for payload in payloads], False)
+    state = _with(state, gathered.state.global_model_weights, state.finalizer)
+    output = run(self._work.next, state, payloads, True)
+    for cost in ('num_gradients', 'num_floats'):
+      output.metrics['client_work'][cost] += gathered.metrics['client_work'][cost]
+    return output
 
 
 def _with(state: Any, weights: Any, finalizer: Any) -> Any:

@@ -7,6 +7,7 @@ models know only the loss of a whole batch, so for them the padding is cut off.
 """
 
 import collections
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,12 +16,19 @@ import tensorflow_federated as tff
 
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.scores import losses_of
-from fedprox_tff.models.base import Model
+from fedprox_tff.models.base import Model, head_of
 
 TffModel = tff.learning.models.FunctionalModel | Callable[[], tff.learning.models.VariableModel]
 
 # (trainable, non_trainable, batch, count) -> the gradient of the mean loss of the batch's first `count` rows
 BatchGradient = Callable[[Weights, Weights, Any, tf.Tensor], Weights]
+
+# The same arguments -> that mean loss itself, in evaluation
+BatchLoss = Callable[[Weights, Weights, Any, tf.Tensor], tf.Tensor]
+
+# (trainable, non_trainable, batch, *, count=None, key=None) -> what the last layer gets to see, [batch, d]. With
+# `count` and `key` it is what it sees in a local step on the batch's first `count` rows, else in evaluation.
+Features = Callable[..., tf.Tensor]
 
 
 class Pass(NamedTuple):
@@ -49,12 +57,16 @@ class LocalModel(NamedTuple):
     build_gradient: Returns the `BatchGradient` for many examples; called once in the graph that will use it, where
       TFF's variable models create their variables.
     build_step: Returns the `BatchPass` for the few examples of a local step; called as `build_gradient`.
+    build_loss: Returns the `BatchLoss`; called as `build_gradient`.
     losses: `(trainable, non_trainable, batch)` to the loss of each row in evaluation, [batch, M]: one column for each
       model of a mixture, M = 1 for any other model. None for TFF's models, which know only the loss of a whole batch.
     num_labels: `(batch, count)` to how many labels the first `count` rows have, a float: what the mean loss divides by.
     jit_compile: Whether XLA may compile the local loop.
     draws: Whether a local step needs a key.
     task_layers: For each trainable weight whether it belongs to the layers of a client's own task, as in `Model`.
+    head: For each trainable weight whether it belongs to the last layer; False throughout for TFF's models, which do
+      not tell.
+    features: The `Features`; None where the last layer is all that there is, and for TFF's models.
     chunk: How many examples go through the model at a time where all of a client's do.
   """
 
@@ -63,11 +75,14 @@ class LocalModel(NamedTuple):
   normalisation: tuple[bool, ...]
   build_gradient: Callable[[], BatchGradient]
   build_step: Callable[[], BatchPass]
+  build_loss: Callable[[], BatchLoss]
   losses: Callable[[Weights, Weights, Any], tf.Tensor] | None
   num_labels: Callable[[Any, tf.Tensor], tf.Tensor]
   jit_compile: bool
   draws: bool = False
   task_layers: tuple[bool, ...] = ()
+  head: tuple[bool, ...] = ()
+  features: Features | None = None
   statistics: frozenset[int] = frozenset()
   chunk: int = 1024
 
@@ -138,7 +153,7 @@ def _from_model(model: Model) -> LocalModel:
         if example_weights is not None:
           losses = tf.reduce_sum(example_weights * _columns(losses), axis=1)
         loss = tf.reduce_sum(losses * mask) / _num_labels(counts, mask)
-      return Pass(_dense(tape.gradient(loss, trainable), trainable), statistics)
+      return Pass(dense(tape.gradient(loss, trainable), trainable), statistics)
 
     return batch_pass
 
@@ -146,6 +161,11 @@ def _from_model(model: Model) -> LocalModel:
     # Of many examples nothing drops out, and none is augmented: what a client minimises is not drawn anew each time.
     batch_pass = pass_by(model.logits, as_trained=not model.draws)
     return lambda *args: batch_pass(*args).gradient
+
+  def batch_loss(trainable, non_trainable, batch, count):
+    batch = tf.nest.map_structure(lambda rows: rows[:count], batch)
+    found, _ = losses_of(model.logits((*trainable, *non_trainable), batch['x']), batch['y'])
+    return tf.reduce_sum(found) / num_labels(batch, count)
 
   def losses(trainable, non_trainable, batch):
     logits = model.logits if model.component_logits is None else model.component_logits
@@ -162,14 +182,35 @@ def _from_model(model: Model) -> LocalModel:
     normalisation=model.normalisation or (False,) * len(model.initial_weights),
     build_gradient=build_gradient,
     build_step=lambda: pass_by(model.step_logits, as_trained=True),
+    build_loss=lambda: batch_loss,
     losses=losses,
     num_labels=num_labels,
     jit_compile=model.jit_compile,
     draws=model.draws,
     task_layers=model.task_layers or (False,) * len(model.initial_weights),
+    head=head_of(model),
+    features=None if all(head_of(model)) or model.component_logits is not None else _features(model),
     statistics=model.statistics,
     chunk=model.chunk,
   )
+
+
+def _features(model: Model) -> Features:
+  """Returns what the last layer, z kernel + bias, gets to see: the logits with the identity and 0 in their places."""
+  is_head = head_of(model)
+
+  def features(trainable, non_trainable, batch, *, count=None, key=None):
+    kernel, _ = (weight for weight, own in zip(trainable, is_head, strict=True) if own)
+    identity = iter((tf.eye(kernel.shape[0]), tf.zeros(kernel.shape[0])))
+    weights = (*(next(identity) if own else w for w, own in zip(trainable, is_head, strict=True)), *non_trainable)
+    if count is None:
+      return model.logits(weights, batch['x'])
+    if model.train_logits is None:
+      return model.step_logits(weights, batch['x'])
+    mask = tf.cast(tf.range(tf.shape(batch['y'])[0]) < count, tf.float32)
+    return model.train_logits(weights, batch['x'], mask, key)[0]
+
+  return features
 
 
 def _num_labels(counts: tf.Tensor | None, mask: tf.Tensor) -> tf.Tensor:
@@ -183,42 +224,57 @@ def _columns(losses: tf.Tensor) -> tf.Tensor:
 
 
 def _from_functional_model(model: tff.learning.models.FunctionalModel) -> LocalModel:
-  def gradient(trainable, non_trainable, batch, count):
+  def loss(trainable, non_trainable, batch, count, *, training=False):
     batch = tf.nest.map_structure(lambda rows: rows[:count], batch)
     x, y = (batch['x'], batch['y']) if isinstance(batch, collections.abc.Mapping) else batch
+    return model.loss(output=model.predict_on_batch((trainable, non_trainable), x, training=training), label=y)
+
+  def gradient(trainable, non_trainable, batch, count):
     with tf.GradientTape() as tape:
       tape.watch(trainable)
-      loss = model.loss(output=model.predict_on_batch((trainable, non_trainable), x, training=True), label=y)
-    return _dense(tape.gradient(loss, trainable), trainable)
+      mean = loss(trainable, non_trainable, batch, count, training=True)
+    return dense(tape.gradient(mean, trainable), trainable)
 
-  return _tff_model(model.initial_weights, model.input_spec, lambda: gradient)
+  return _tff_model(model.initial_weights, model.input_spec, lambda: gradient, lambda: loss)
 
 
 def _from_variable_model(model_fn: Callable[[], tff.learning.models.VariableModel]) -> LocalModel:
-  def build_gradient():
+  def build_forward():
     model = model_fn()
     variables = tff.learning.models.ModelWeights.from_model(model)
 
-    def gradient(trainable, non_trainable, batch, count):
+    def forward(trainable, non_trainable, batch, count, *, training):
       for variable, value in zip(variables.trainable, trainable, strict=True):
         variable.assign(value)
       for variable, value in zip(variables.non_trainable, non_trainable, strict=True):
         variable.assign(value)
+      return model.forward_pass(tf.nest.map_structure(lambda rows: rows[:count], batch), training=training).loss
+
+    return variables, forward
+
+  def build_gradient():
+    variables, forward = build_forward()
+
+    def gradient(trainable, non_trainable, batch, count):
       with tf.GradientTape() as tape:
-        output = model.forward_pass(tf.nest.map_structure(lambda rows: rows[:count], batch), training=True)
-      return _dense(tape.gradient(output.loss, list(variables.trainable)), trainable)
+        loss = forward(trainable, non_trainable, batch, count, training=True)
+      return dense(tape.gradient(loss, list(variables.trainable)), trainable)
 
     return gradient
+
+  def build_loss():
+    _, forward = build_forward()
+    return functools.partial(forward, training=False)
 
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     model = model_fn()
     examples_spec = model.input_spec
     session.run(tf.compat.v1.global_variables_initializer())
     initial = session.run((list(model.trainable_variables), list(model.non_trainable_variables)))
-  return _tff_model(initial, examples_spec, build_gradient)
+  return _tff_model(initial, examples_spec, build_gradient, build_loss)
 
 
-def _tff_model(initial_weights, examples_spec, build_gradient) -> LocalModel:
+def _tff_model(initial_weights, examples_spec, build_gradient, build_loss) -> LocalModel:
   def build_step():
     gradient = build_gradient()
 
@@ -237,13 +293,16 @@ def _tff_model(initial_weights, examples_spec, build_gradient) -> LocalModel:
     normalisation=(False,) * len(weights.trainable),
     build_gradient=build_gradient,
     build_step=build_step,
+    build_loss=build_loss,
     losses=None,
     num_labels=lambda batch, count: tf.cast(count, tf.float32),
     jit_compile=False,
+    task_layers=(False,) * len(weights.trainable),
+    head=(False,) * len(weights.trainable),
   )
 
 
-def _dense(gradients, weights) -> Weights:
+def dense(gradients, weights) -> Weights:
   """Turns the gradients of embeddings into plain tensors, and those of unused variables into zeros."""
   return tuple(
     tf.zeros_like(weight) if gradient is None else tf.convert_to_tensor(gradient)

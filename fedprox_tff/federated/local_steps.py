@@ -11,7 +11,7 @@ A client's gamma-inexactness (Li et al., arXiv:1812.06127, Definition 2) is, at 
 
 import collections
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,25 +19,33 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
-from fedprox_tff.core import batches, draws, tree
+from fedprox_tff.core import batches, draws
 from fedprox_tff.core.tree import Weights
-from fedprox_tff.federated.local_model import LocalModel, Pass
+from fedprox_tff.federated.local_model import LocalModel
+from fedprox_tff.federated.passes import (
+  AS_IT_IS,
+  AllExamples,
+  BatchPasses,
+  Counted,
+  GradientRule,
+  OneBatch,
+  OwnExamples,
+)
 
 _LARGE = 256  # numbers in an array from which on it matters how XLA writes it
 
 
-class GradientRule(NamedTuple):
-  """What becomes of every gradient of a batch before a method sees it, the same for all methods."""
+class Outcome(NamedTuple):
+  """What comes of a client's local steps."""
 
-  clip_norm: float | None = None  # the L2 norm over all weights that it is cut down to; None: it is not cut
-  l2: float = 0.0  # then l2 w is added, the gradient of l2/2 ||w||^2: the weight decay of plain SGD
+  report: Report
+  gamma: tf.Tensor  # 0 if it is not measured
+  num_gradients: tf.Tensor  # int64: of batches; one over all examples counts as all batches of an epoch
 
-
-AS_IT_IS = GradientRule()
 
 # (what came from the server and from the client itself, weights that do not learn, hyperparameters, examples, context)
-# -> the report, and gamma (a scalar; 0 if it is not measured)
-LocalSteps = Callable[[Local, Weights, Any, Any, Any], tuple[Report, tf.Tensor]]
+# -> what comes of it
+LocalSteps = Callable[[Local, Weights, Any, Any, Any], Outcome]
 
 
 def build_local_steps(
@@ -49,15 +57,30 @@ def build_local_steps(
   measure_gamma: bool = False,
 ) -> LocalSteps:
   """Returns the function that a client runs; called in the graph of the client's computation."""
-  run_block = _build_block(algorithm, model, optimizer, rule)
-  build_gradient = functools.cache(model.build_gradient)  # TFF's variable models then create their variables, if at all
+  counted = Counted()
+  run_block = _build_block(algorithm, model, optimizer, rule, counted)
+  # TFF's variable models create their variables when these are called, if at all.
+  build_gradient, build_loss = functools.cache(model.build_gradient), functools.cache(model.build_loss)
 
   def run_local_steps(received, non_trainable, hparams, rows, context):
+    counted.over_all_examples = 0
     examples = AllExamples(
-      _over_all_examples(model, build_gradient, rule, non_trainable=non_trainable, examples=rows, context=context),
-      _losses(model, max(1, algorithm.needs.components), non_trainable, rows, context),
+      model,
+      (build_gradient, build_loss),
+      rule,
+      own=OwnExamples(rows, non_trainable, context['first_row'], context['num_examples']),
+      num_components=max(1, algorithm.needs.components),
+      counted=counted,
     )
-    received = received._replace(normalisation=model.normalisation, task_layers=model.task_layers)
+    steps_per_epoch = _steps_per_epoch(context['num_examples'], tf.shape(context['order'])[1])
+    received = received._replace(
+      budget=context['num_steps'],
+      num_examples=context['num_examples'],
+      steps_per_epoch=steps_per_epoch,
+      normalisation=model.normalisation,
+      task_layers=model.task_layers,
+      head=model.head,
+    )
     start = algorithm.client.start(received, examples, hparams)
     first = received._replace(weights=start.weights, constants=start.constants, scratch=start.scratch)
 
@@ -71,7 +94,12 @@ def build_local_steps(
         'num_examples': context['num_examples'],
         'rows': order,
         'example_weights': _weights_of(order, start.example_weights, context),
+        'budget': context['num_steps'],
       }
+      if algorithm.needs.other_batch:
+        steps = first_step + tf.range(tf.shape(order)[0])
+        block['other_rows'] = tf.gather(context['order'], _next(steps, context['num_steps']))
+        block['other_example_weights'] = _weights_of(block['other_rows'], start.example_weights, context)
       if model.draws:
         block['key'] = context['key']
       frozen = {
@@ -94,7 +122,9 @@ def build_local_steps(
     )
     last = first._replace(weights=weights, scratch=scratch, num_steps=context['num_steps'])
     report = algorithm.client.finish(last, examples, hparams)
-    return report, _gamma(first, last, examples, hparams) if measure_gamma else tf.constant(0.0)
+    num_gradients = context['num_steps'] * counted.in_a_step + steps_per_epoch * counted.over_all_examples
+    gamma = _gamma(first, last, examples, hparams) if measure_gamma else tf.constant(0.0)
+    return Outcome(report, gamma, tf.cast(num_gradients, tf.int64))
 
   def _gamma(first, last, examples, hparams):
     """Returns the ratio of the norms, after and before, of the gradient of what the client minimises."""
@@ -102,64 +132,6 @@ def build_local_steps(
     return tf.math.divide_no_nan(*norms)
 
   return run_local_steps
-
-
-class AllExamples(NamedTuple):
-  """What a client can ask of all its examples, `algorithms.base.Examples`.
-
-  A method's `gradient` takes it in the place of a batch, to measure gamma.
-  """
-
-  gradient: Callable[[Weights], Weights]
-  losses: Callable[[Weights], tf.Tensor] | None  # None: the model knows only the mean loss of a batch
-
-
-def _over_all_examples(
-  model, build_gradient, rule, *, non_trainable, examples, context
-) -> Callable[[Weights], Weights]:
-  """Returns the gradient of a client's whole risk F_k as a function of the weights."""
-  first, num_examples = context['first_row'], context['num_examples']
-
-  def gradient_of(weights):
-    batch_gradient = build_gradient()
-    own = tf.nest.map_structure(lambda array: array[first : first + num_examples], examples)
-    num_labels = model.num_labels(own, num_examples)
-
-    def add(start, total):
-      count = tf.minimum(model.chunk, num_examples - start)
-      batch = tf.nest.map_structure(lambda array: array[first + start : first + start + count], examples)
-      share = model.num_labels(batch, count) / num_labels
-      gradient = batch_gradient(weights, non_trainable, batch, count)
-      return start + count, tree.add(total, tree.scale(share, gradient))
-
-    start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights))
-    gradient = tf.while_loop(lambda start, _: start < num_examples, add, start, parallel_iterations=1)[1]
-    return _decayed(gradient, weights, rule, model.statistics)
-
-  return gradient_of
-
-
-def _losses(
-  model: LocalModel, num_components: int, non_trainable, examples, context
-) -> Callable[[Weights], tf.Tensor] | None:
-  """Returns the losses of a client's examples in each component model, [n_k, M], as a function of the weights."""
-  if model.losses is None:
-    return None
-  first, num_examples = context['first_row'], context['num_examples']
-  num_chunks = (num_examples + model.chunk - 1) // model.chunk
-
-  def losses_of(weights):
-    def of_chunk(chunk):
-      start = first + chunk * model.chunk
-      end = tf.minimum(start + model.chunk, first + num_examples)
-      losses = model.losses(weights, non_trainable, tf.nest.map_structure(lambda array: array[start:end], examples))
-      return tf.pad(losses, [[0, model.chunk - tf.shape(losses)[0]], [0, 0]])
-
-    spec = tf.TensorSpec([model.chunk, num_components], tf.float32)
-    chunks = tf.map_fn(of_chunk, tf.range(num_chunks), fn_output_signature=spec, parallel_iterations=1)
-    return tf.reshape(chunks, [-1, num_components])[:num_examples]
-
-  return losses_of
 
 
 def _weights_of(rows, example_weights, context):
@@ -170,8 +142,21 @@ def _weights_of(rows, example_weights, context):
   return tf.gather(example_weights, places)
 
 
+def _next(step, num_steps):
+  """Returns the local step that follows one; the first follows the last."""
+  return (step + 1) % tf.maximum(num_steps, 1)
+
+
+def _steps_per_epoch(num_examples, batch_size):
+  return (num_examples + batch_size - 1) // batch_size
+
+
 def _build_block(
-  algorithm: Algorithm, model: LocalModel, optimizer: tff.learning.optimizers.Optimizer, rule: GradientRule
+  algorithm: Algorithm,
+  model: LocalModel,
+  optimizer: tff.learning.optimizers.Optimizer,
+  rule: GradientRule,
+  counted: Counted,
 ):
   """Returns the function that takes the local steps of a block: XLA compiles it once for each width of batches."""
   step_pass = model.build_step()
@@ -180,24 +165,31 @@ def _build_block(
   def run_block(block, frozen, state):
     hparams, rows = frozen['hparams'], block['rows']
     batch_size = tf.shape(rows)[1]
-    steps_per_epoch = (block['num_examples'] + batch_size - 1) // batch_size
+    steps_per_epoch = _steps_per_epoch(block['num_examples'], batch_size)
     anchor, message, client_state, constants = frozen['round']
 
     def step(i, state, _):
       weights, scratch, optimizer_state = state
-      # Gathered, not sliced: XLA takes a slice's bounds for constants, and would compile anew for each of their values.
-      place = i - block['first_step']
-      step_rows = tf.gather(rows, place)
-      batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), frozen['examples'])
-      count = tf.minimum(batch_size, block['num_examples'] - i % steps_per_epoch * batch_size)
-      example_weights = tf.gather(block['example_weights'], place) if tf.is_tensor(block['example_weights']) else None
-      # All weights that a method tries on a batch meet the same random numbers.
-      key = draws.fold(block['key'], i) if model.draws else None
 
-      def pass_at(at):
-        return step_pass(at, frozen['non_trainable'], batch, count, example_weights=example_weights, key=key)
+      def batch_of(rows, all_weights, number):
+        # Gathered, not sliced: XLA takes a slice's bounds for constants, and would compile anew for each of their
+        # values.
+        place = i - block['first_step']
+        step_rows = tf.gather(rows, place)
+        batch = tf.nest.map_structure(lambda array: _gather(array, step_rows), frozen['examples'])
+        count = tf.minimum(batch_size, block['num_examples'] - number % steps_per_epoch * batch_size)
+        example_weights = tf.gather(all_weights, place) if tf.is_tensor(all_weights) else None
+        return OneBatch(batch, count, example_weights, draws.fold(block['key'], number) if model.draws else None)
 
-      passes = _BatchPasses(pass_at, rule, model.statistics)
+      def other_passes():
+        number = _next(i, block['budget'])
+        batch = batch_of(block['other_rows'], block['other_example_weights'], number)
+        return BatchPasses(model, step_pass, rule, batch, non_trainable=frozen['non_trainable'])
+
+      batch = batch_of(rows, block['example_weights'], i)
+      passes = BatchPasses(
+        model, step_pass, rule, batch, non_trainable=frozen['non_trainable'], make_other=other_passes
+      )
       local = Local(
         weights,
         anchor,
@@ -206,10 +198,15 @@ def _build_block(
         constants,
         scratch=scratch,
         num_steps=i,
+        budget=block['budget'],
+        num_examples=block['num_examples'],
+        steps_per_epoch=steps_per_epoch,
         normalisation=model.normalisation,
         task_layers=model.task_layers,
+        head=model.head,
       )
       direction, new_scratch = step_of(algorithm, local, passes, hparams)
+      counted.in_a_step = passes.num_gradients
       new_optimizer_state, new_weights = optimizer.next(optimizer_state, weights, direction)
       new_state = (passes.move_statistics(weights, new_weights), new_scratch, new_optimizer_state)
       return i + 1, new_state, _apart(state, new_state)
@@ -219,46 +216,6 @@ def _build_block(
     return {'state': state, 'apart': apart}
 
   return run_block
-
-
-class _BatchPasses:
-  """Passes of the model over the batch of one step, each set of weights once: `algorithms.base.Batch`."""
-
-  def __init__(self, pass_at, rule, statistics):
-    self._pass_at, self._rule, self._statistics = pass_at, rule, statistics
-    self._passes: list[tuple[Weights, Any]] = []
-
-  def _at(self, weights: Weights):
-    for known, result in self._passes:
-      if all(a is b for a, b in zip(known, weights, strict=True)):
-        return result
-    self._passes.append((weights, _ruled(self._pass_at(weights), weights, self._rule, self._statistics)))
-    return self._passes[-1][1]
-
-  def gradient(self, at: Weights) -> Weights:
-    """Returns the gradient of the batch's mean loss."""
-    return self._at(at).gradient
-
-  def move_statistics(self, before: Weights, after: Weights) -> Weights:
-    """Returns `after` with the running statistics of `before`, moved on by the batch."""
-    statistics = self._at(before).statistics
-    return tuple(statistics.get(i, w) for i, w in enumerate(after))
-
-
-def _decayed(gradient: Weights, weights: Weights, rule: GradientRule, statistics: Collection[int]) -> Weights:
-  """Returns the gradient at some weights with what makes them decay; running statistics do not."""
-  if not rule.l2:
-    return gradient
-  pairs = enumerate(zip(gradient, weights, strict=True))
-  return tuple(g if i in statistics else g + rule.l2 * w for i, (g, w) in pairs)
-
-
-def _ruled(result: Pass, weights: Weights, rule: GradientRule, statistics: Collection[int]) -> Pass:
-  """Returns the pass of a batch at some weights with its gradient cut and decayed."""
-  gradient = result.gradient
-  if rule.clip_norm is not None:
-    gradient = tuple(tf.clip_by_global_norm(gradient, rule.clip_norm)[0])
-  return result._replace(gradient=_decayed(gradient, weights, rule, statistics))
 
 
 def _gather(array: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

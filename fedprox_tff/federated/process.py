@@ -19,7 +19,7 @@ from fedprox_tff.federated.client_work import build_client_work, initial_client_
 from fedprox_tff.federated.finalizer import build_finalizer
 from fedprox_tff.federated.gathering import GatheringProcess, gathering
 from fedprox_tff.federated.local_model import LocalModel, TffModel, local_model
-from fedprox_tff.federated.local_steps import AS_IT_IS, GradientRule
+from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
 from fedprox_tff.federated.stateful_process import StatefulProcess, compose_stateful_process
 from fedprox_tff.models.base import Model
 
@@ -35,6 +35,7 @@ def build_process(
   num_clients: int | None = None,
   rule: GradientRule = AS_IT_IS,
   measure_gamma: bool = False,
+  aggregator: tff.aggregators.AggregationFactory | None = None,
 ) -> Process:
   """Builds the process of `algorithm` over `model`.
 
@@ -52,10 +53,14 @@ def build_process(
     num_clients: N, the number of clients of the federation, for algorithms whose server counts them.
     rule: What becomes of every gradient of a batch before the algorithm sees it: clipping, weight decay.
     measure_gamma: Whether clients measure the inexactness of their solutions.
+    aggregator: What takes the place of the weighted mean of the updates, one of `tff.aggregators`' factories: clipping,
+      zeroing, compression, or differential privacy, which wants an unweighted one. For algorithms whose clients send
+      the update alone. An unweighted one counts clients that are left out of a round as updates of zero.
 
   Returns:
     A process. `next(state, payloads)` returns the metrics `client_work` (sums over the cohort: `num_steps`,
-    `non_finite`, `num_clients`, and where it is measured `gamma`, beside its maximum `gamma_max`) and `finalizer`
+    `non_finite`, `num_clients`, `num_gradients`, `num_floats`, and where it is measured `gamma`, beside its maximum
+    `gamma_max`; `client_work.build_client_work` says what they are) and `finalizer`
     (`update_norm`, the L2 norm of the mean update, and `skipped`, 1 where the server took no step, since nobody
     contributed or the state after it would not have been finite). `get_hparams` names what `set_hparams` can change
     between rounds, such as `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which
@@ -63,8 +68,9 @@ def build_process(
     whose payloads have the clients' states and whose `next` returns the new ones too.
 
   Raises:
-    ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, or no number of
-      clients where it needs that.
+    ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, no number of
+      clients where it needs that, a model that does not tell what it needs, or an aggregator where clients send more
+      than the update.
   """
   if (client_optimizer is None) != algorithm.needs.own_step_size:
     raise ValueError(
@@ -72,23 +78,40 @@ def build_process(
     )
   if server_optimizer is not None and algorithm.server.update is not None:
     raise ValueError(f"{algorithm.name} is a rule for the server's step itself: it takes no server_optimizer.")
+  adapted = local_model(model)
+  if algorithm.needs.features and adapted.features is None:
+    raise ValueError(
+      f"{algorithm.name} needs the features that the model's last layer gets: a network of this suite is needed."
+    )
+  if algorithm.needs.components and adapted.losses is None:
+    raise ValueError(
+      f"{algorithm.name} needs the loss of each example, and TFF's models know only that of a batch: a model of this "
+      'suite is needed.'
+    )
   if algorithm.needs.num_clients:
     if num_clients is None:
       raise ValueError(f'{algorithm.name} needs num_clients, the number of clients of the federation.')
     hparams = {'num_clients': num_clients, **algorithm.server.hparams}
     algorithm = algorithm._replace(server=algorithm.server._replace(hparams=hparams))
+  if aggregator is not None and algorithm.client.gather is not None:
+    raise ValueError(
+      f'aggregator: clients of {algorithm.name} send something before their update, of which the aggregator would know '
+      'nothing.'
+    )
   average = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
   build = functools.partial(
     _compose,
-    model=local_model(model),
+    model=adapted,
     client_optimizer=client_optimizer or average,
     server_optimizer=server_optimizer or average,
     rule=rule,
+    aggregator=aggregator,
   )
   work = build(algorithm, measure_gamma=measure_gamma)
   if algorithm.client.gather is None:
     return work
-  return GatheringProcess(build(gathering(algorithm), measure_gamma=False), work)  # who only sends solves nothing
+  first = build(gathering(algorithm), measure_gamma=False, only_gathers=True)  # who only sends solves nothing
+  return GatheringProcess(first, work)
 
 
 def _compose(
@@ -98,7 +121,9 @@ def _compose(
   server_optimizer: tff.learning.optimizers.Optimizer,
   *,
   rule: GradientRule,
+  aggregator: tff.aggregators.AggregationFactory | None,
   measure_gamma: bool,
+  only_gathers: bool = False,
 ) -> tff.learning.templates.LearningProcess | StatefulProcess:
   """Composes a process of its parts."""
 
@@ -110,9 +135,18 @@ def _compose(
 
   weights_type = initial_weights.type_signature.result
   client_work = build_client_work(
-    algorithm, model, client_optimizer, weights_type, rule=rule, measure_gamma=measure_gamma
+    algorithm,
+    model,
+    client_optimizer,
+    weights_type,
+    rule=rule,
+    measure_gamma=measure_gamma,
+    only_gathers=only_gathers,
   )
-  aggregator = build_aggregator(client_work.next.type_signature.result.result.member.update)
+  try:
+    aggregator = build_aggregator(client_work.next.type_signature.result.result.member.update, aggregator)
+  except ValueError as error:
+    raise ValueError(f'aggregator: with {algorithm.name} {error}') from None
   report_type = aggregator.next.type_signature.result.result.member
   finalizer = build_finalizer(algorithm, model, server_optimizer, weights_type, report_type)
   client_state = initial_client_state(algorithm, model)

@@ -36,6 +36,7 @@ class Model(NamedTuple):
     frozen: Weights that do not learn and that all clients share, such as vectors of words.
     task_layers: For each trainable weight whether it belongs to the layers that a client's own task needs, the first
       and the last ones, where clients do not predict the same. Empty: the model does not tell.
+    head: For each trainable weight whether it belongs to the last layer, kernel and bias. Empty: the last two do.
     chunk: How many examples go through the network at a time where no gradient step follows: what bounds its memory.
     input_type: numpy's name of the type of x.
     label_shape: The shape of one example's labels, as in `Task`.
@@ -54,9 +55,15 @@ class Model(NamedTuple):
   draws: bool = False
   frozen: Weights = ()
   task_layers: tuple[bool, ...] = ()
+  head: tuple[bool, ...] = ()
   chunk: int = 1024
   input_type: str = 'float32'
   label_shape: tuple[int, ...] = ()
+
+
+def head_of(model: Model) -> tuple[bool, ...]:
+  """Returns for each trainable weight of a model whether it belongs to the last layer."""
+  return model.head or (*(False,) * (len(model.initial_weights) - 2), True, True)
 
 
 class Architecture(NamedTuple):

@@ -60,10 +60,18 @@ def functional_model(name: str, keras_model: Any, task: Task) -> Model:
     task.input_shape,
     jit_compile=False,
     normalisation=normalisation if any(normalisation) else (),
+    head=_head(keras_model, trainable),
     frozen=tuple(variable.numpy() for variable in frozen),
     chunk=_CHUNK,
     label_shape=task.label_shape,
   )
+
+
+def _head(keras_model: Any, trainable: Sequence[Any]) -> tuple[bool, ...]:
+  """Returns for each variable that learns whether it is of the layer that has the last of them."""
+  layers = [module for module in keras_model.submodules if any(v is trainable[-1] for v in vars(module).values())]
+  owned = {id(variable) for layer in layers for variable in layer.trainable_weights} or {id(trainable[-1])}
+  return tuple(id(variable) in owned for variable in trainable)
 
 
 def input_type(task: Task) -> str:

@@ -12,7 +12,7 @@ import math
 
 from fedprox_tff.core import streams
 from fedprox_tff.core.task import Task
-from fedprox_tff.models.base import Architecture, Model
+from fedprox_tff.models.base import Architecture, Model, head_of
 
 
 def mixture(architecture: Architecture, num_components: int) -> Architecture:
@@ -68,6 +68,7 @@ def mixture(architecture: Architecture, num_components: int) -> Architecture:
       component_logits=component_logits,
       frozen=component.frozen,
       task_layers=component.task_layers * num_components,
+      head=head_of(component) * num_components,
       chunk=component.chunk,
       label_shape=component.label_shape,
     )

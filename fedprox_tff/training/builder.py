@@ -6,14 +6,14 @@ initial weights, are put into the state.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm, Local
+from fedprox_tff.algorithms.base import Algorithm
 from fedprox_tff.config.choice import Choice
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import batches
@@ -23,16 +23,13 @@ from fedprox_tff.federated.client_data import ArrayClientData
 from fedprox_tff.federated.client_work import initial_client_state
 from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity, build_dissimilarity
 from fedprox_tff.federated.evaluation.global_model import Evaluation, build_evaluation
-from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation, build_personal_evaluation
 from fedprox_tff.federated.evaluation.sample import sampled
 from fedprox_tff.federated.local_model import local_model
-from fedprox_tff.federated.local_steps import GradientRule
+from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.federated.process import Process, build_process
 from fedprox_tff.models import Model
 from fedprox_tff.training.fitting import fitted_model
-
-# (the server's weights, the states of the clients that have taken part) -> their models' evaluation
-PersonalEvaluator = Callable[[Weights, Mapping[int, Any]], PersonalEvaluation]
+from fedprox_tff.training.personal import PersonalEvaluator, PersonalEvaluators
 
 
 class Experiment(NamedTuple):
@@ -71,7 +68,7 @@ class Builder:
   def __init__(self):
     self._processes: dict[Any, Process] = {}
     self._data: Data | None = None  # of the newest run only: data sets are large
-    self._personal: dict[Choice, PersonalEvaluator] = {}  # by method, with its arguments, for that data
+    self._personal = PersonalEvaluators()
 
   def build(self, config: Config, dataset: FederatedDataset) -> Experiment:
     """Builds the parts of a run.
@@ -81,55 +78,61 @@ class Builder:
     """
     model = fitted_model(config, dataset)
     algorithm = config.algorithm.build()
-    process = self._process(config, algorithm, model, dataset)
+    structure = _process_structure(config, algorithm, model, dataset)
+    process = self._process(structure, config, algorithm, model, dataset.num_clients)
+    initial_state = _initial_state(process, config, algorithm, model, dataset.num_clients)
+    batch_size = batches.bounded(config.batch_size, int(dataset.train.sizes.max()))
     kind = (config.model, algorithm.needs.components, config.evaluation_examples, _digest(model.frozen))
     if self._data is None or self._data.dataset is not dataset or self._data.kind != kind:
       self._data = _data(dataset, model, kind, config.evaluation_examples)
-      self._personal.clear()
+      self._personal.forget_data()
+    evaluate_personal = self._personal.of(
+      config,
+      algorithm,
+      model,
+      _client_optimizer(config),
+      structure=structure,
+      hparams=process.get_hparams(initial_state)['client_work'],
+      trained=(self._data.train_examples, dataset.train.offsets),
+      tested=self._data.tested,
+      batch_size=batch_size,
+    )
     return Experiment(
       process,
-      _initial_state(process, config, algorithm, model, dataset.num_clients),
+      initial_state,
       *self._data[2:-1],
       algorithm,
       tf.nest.map_structure(tf.constant, initial_client_state(algorithm, local_model(model))),
-      self._personal_evaluator(config.algorithm, algorithm, model),
+      evaluate_personal,
       model.initial_weights,
-      batches.bounded(config.batch_size, int(dataset.train.sizes.max())),
+      batch_size,
     )
 
-  def _process(self, config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Process:
-    values = algorithm.client.hparams.keys() | algorithm.server.hparams.keys()
-    key = (
-      *(_structure(config.algorithm, values), config.model, dataset.task, model.input_shape, model.input_type),
-      tuple(w.shape for w in (*model.initial_weights, *model.frozen)),  # which a data set's vectors of words decide
-      *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
-      *(config.clip_norm, config.l2),
-    )
-    if key not in self._processes:
-      self._processes[key] = build_process(
+  def _process(
+    self, structure: Hashable, config: Config, algorithm: Algorithm, model: Model, num_clients: int
+  ) -> Process:
+    if structure not in self._processes:
+      self._processes[structure] = build_process(
         algorithm,
         model,
-        client_optimizer=_optimizer(config.client_optimizer, config.learning_rate),
+        client_optimizer=_client_optimizer(config),
         server_optimizer=_optimizer(config.server_optimizer, config.server_learning_rate),
-        num_clients=dataset.num_clients,
+        num_clients=num_clients,
         rule=GradientRule(config.clip_norm, config.l2),
         measure_gamma=config.measure_gamma,
       )
-    return self._processes[key]
+    return self._processes[structure]
 
-  def _personal_evaluator(self, chosen: Choice, algorithm: Algorithm, model: Model) -> PersonalEvaluator | None:
-    if algorithm.client.personal is None:
-      return None
-    if chosen not in self._personal:
-      local = local_model(model)
-      layers = {'normalisation': local.normalisation, 'task_layers': local.task_layers}
 
-      def personal(weights, state):
-        return algorithm.client.personal(Local(weights, weights, state=state, **layers))
-
-      tested = self._data.tested
-      self._personal[chosen] = build_personal_evaluation(model, personal, tested.examples, tested.offsets)
-    return self._personal[chosen]
+def _process_structure(config: Config, algorithm: Algorithm, model: Model, dataset: FederatedDataset) -> Hashable:
+  """Returns what runs have in common whose processes are one: all but values in the state."""
+  values = algorithm.client.hparams.keys() | algorithm.server.hparams.keys()
+  return (
+    *(_structure(config.algorithm, values), config.model, dataset.task, model.input_shape, model.input_type),
+    tuple(w.shape for w in (*model.initial_weights, *model.frozen)),  # which a data set's vectors of words decide
+    *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
+    *(config.clip_norm, config.l2),
+  )
 
 
 def _structure(algorithm: Choice, hparams: Collection[str]) -> tuple[Any, ...]:
@@ -150,6 +153,10 @@ def _digest(arrays: Weights) -> str:
     digest.update(repr(array.shape).encode())
     digest.update(np.ascontiguousarray(array))
   return digest.hexdigest()
+
+
+def _client_optimizer(config: Config) -> tff.learning.optimizers.Optimizer | None:
+  return _optimizer(config.client_optimizer, config.learning_rate)
 
 
 def _optimizer(chosen: Choice | None, learning_rate: float | None) -> tff.learning.optimizers.Optimizer | None:

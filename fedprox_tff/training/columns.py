@@ -53,6 +53,13 @@ COHORT_STRAGGLERS = Column('cohort/stragglers', 'of these, how many were straggl
 COHORT_DROPPED = Column('cohort/dropped', 'of these, how many were left out because they straggled', 'clients')
 COHORT_EPOCHS = Column('cohort/epochs', 'local epochs that the cohort did, all clients together', 'epochs')
 COHORT_STEPS = Column('cohort/steps', 'local steps that the cohort took, all clients together', 'steps')
+COHORT_GRADIENTS = Column(
+  'cohort/gradients',
+  "gradients of batches that the cohort computed, all clients together; a pass over all of a client's examples counts "
+  'as all of its batches',
+  'gradients',
+)
+COHORT_FLOATS = Column('cohort/floats', 'numbers that the server and the cohort sent each other', 'numbers')
 COHORT_NON_FINITE = Column(
   'cohort/non_finite', 'clients that were left out because their update was not finite; a run warns of them', 'clients'
 )

@@ -10,6 +10,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine.resources import GIB, free_memory
 from fedprox_tff.models import Model
+from fedprox_tff.models.base import head_of
 from fedprox_tff.models.mixture import mixture
 from fedprox_tff.models.preparation import prepared
 
@@ -40,6 +41,8 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   try:
     model = architecture.build(dataset.task, seed=config.seed)
     model = model._replace(label_shape=dataset.task.label_shape)
+    if algorithm.needs.features and all(head_of(model)):
+      raise ValueError(f'{algorithm.name} compares what the last layer gets to see, and it is the only one.')
     return prepared(model, dataset.inputs, input_shape=x.shape[1:], input_type=x.dtype.name)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None

@@ -2,7 +2,7 @@
 """One run: resume, then round after round a cohort, its payloads and the process; `RoundWriter` does the rest."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fedprox_tff.config.record import Config
@@ -73,11 +73,12 @@ def _train(config: Config, experiment: Experiment, runtime: Runtime, folder: Run
       with runtime.rehearsal():
         _compile(config, experiment, rounds, data)
     while round_num < config.rounds:
-      if experiment.algorithm.schedule.adapt is not None:
-        state = _adapt(experiment, state, writer.losses())
+      round_num += 1
+      changed = _changed(config, experiment, round_num, writer)
+      if changed:
+        state = _with_hparams(experiment, state, changed)
         hparams = _hparams(experiment, state)
       start = time.monotonic()
-      round_num += 1
       cohort = draw_cohort(config, experiment, round_num)
       payloads = [payload_of(config, experiment, data, participant, round_num) for participant in cohort]
       state, metrics = rounds.next(state, payloads, *client_memory(cohort, kept, states, round_num, runtime))
@@ -117,8 +118,18 @@ def _hparams(experiment: Experiment, state: Any) -> Mapping[str, Any]:
   return experiment.process.get_hparams(state)['client_work']
 
 
-def _adapt(experiment: Experiment, state: Any, losses: Sequence[float]) -> Any:
-  """Returns the state with the hyperparameters of the next round, which the algorithm makes of the losses so far."""
+def _changed(config: Config, experiment: Experiment, round_num: int, writer: RoundWriter) -> Mapping[str, Any]:
+  """Returns the clients' hyperparameters that are others in a round than in the one before."""
+  changed = {}
+  if config.learning_rate_decay != 1:
+    changed['learning_rate'] = config.learning_rate * config.learning_rate_decay ** (round_num - 1)
+  if experiment.algorithm.schedule.adapt is not None:
+    changed |= experiment.algorithm.schedule.adapt(writer.losses())
+  return changed
+
+
+def _with_hparams(experiment: Experiment, state: Any, changed: Mapping[str, Any]) -> Any:
+  """Returns the state with other values of clients' hyperparameters."""
   hparams = experiment.process.get_hparams(state)
-  hparams['client_work'].update(experiment.algorithm.schedule.adapt(losses))
+  hparams['client_work'].update(changed)
   return experiment.process.set_hparams(state, hparams)

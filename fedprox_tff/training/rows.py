@@ -36,6 +36,8 @@ def of_training(participants: Sequence[Participant], metrics: Any, hparams: Mapp
     columns.COHORT_DROPPED.name: sum(p.dropped for p in participants),
     columns.COHORT_EPOCHS.name: sum(p.num_epochs for p in participants),
     columns.COHORT_STEPS.name: int(counts.get('num_steps', 0)),
+    columns.COHORT_GRADIENTS.name: int(counts.get('num_gradients', 0)),
+    columns.COHORT_FLOATS.name: int(counts.get('num_floats', 0)),
     columns.COHORT_NON_FINITE.name: int(counts.get('non_finite', 0)),
     columns.COHORT_SKIPPED.name: int(server.get('skipped', 0)),
     columns.GAMMA_MEAN.name: float(counts['gamma']) / float(counts['num_clients']) if measured else math.nan,

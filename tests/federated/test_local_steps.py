@@ -10,7 +10,7 @@ from fedprox_tff.algorithms import ditto, fedavg, fedprox
 from fedprox_tff.core import draws
 from fedprox_tff.core.task import Inputs
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.local_steps import GradientRule
+from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models.base import Model
