@@ -45,9 +45,9 @@ def quadratic(start):
   )
 
 
-def process(algorithm, *, start, learning_rate, **kwargs):
-  """Returns the process of an algorithm on a quadratic."""
-  optimizer = None if algorithm.needs.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate)
+def process(algorithm, *, start, learning_rate, momentum=None, **kwargs):
+  """Returns the process of an algorithm on a quadratic; `momentum` is that of the clients' optimizer."""
+  optimizer = None if algorithm.needs.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate, momentum)
   kwargs = {'num_clients': NUM_CLIENTS} | kwargs
   return build_process(algorithm, quadratic(start), client_optimizer=optimizer, **kwargs)
 

@@ -23,6 +23,7 @@ from fedprox_tff.algorithms.fedgm import fedgm as fedgm
 from fedprox_tff.algorithms.fedinit import fedinit as fedinit
 from fedprox_tff.algorithms.fedlesam import fedlesam as fedlesam
 from fedprox_tff.algorithms.fednar import fednar as fednar
+from fedprox_tff.algorithms.fednova import fednova as fednova
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme

@@ -168,6 +168,7 @@ class Needs(NamedTuple):
   """What a method needs of the rest of a run."""
 
   plain_sgd: bool = False  # the rule holds for clients of plain SGD only
+  sgd: bool = False  # the rule holds for clients of SGD only, plain or with momentum, which it finds in `hparams`
   own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
   all_clients: bool = False  # every client takes part in every round
   num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once

@@ -93,6 +93,7 @@ def test_a_data_set_brings_its_own_defaults():
       '--learning_rate=1: algorithm delta_sgd, which finds its own step sizes, does not use it',
     ),
     ({'algorithm': 'fedavg_m', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fedavg_m takes w^t - w_k apart'),
+    ({'algorithm': 'fednova', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fednova knows what a local step'),
     ({'algorithm': 'fedgm', 'nu': 2}, '--nu=2: a number from 0 to 1 is needed.'),
     ({'roundz': '1'}, '--roundz is not a flag'),
     ({'algorithm': 'scaffnew', 'clients_per_round': 10}, '--clients_per_round=10: scaffnew needs all clients in every'),

@@ -42,6 +42,7 @@ class Method(NamedTuple):
 
 
 H_AND_SEEN = [[2.6953125, 3.75, 1.0], [2.6953125, -3.75, 1.0]]  # the last x_i, and h_i
+NOVA = {'server_momentum': 0.5, 'server_learning_rate': 0.5}
 OPT = {'server_learning_rate': 0.1, 'tau': 0.01}
 
 METHODS = [
@@ -74,6 +75,13 @@ METHODS = [
   Method('delta_sgd', [(0 + 2.4 + 1.6 * 3 * 0.2 * math.sqrt(1.1)) / 2]),
   Method('delta_sgd', [(2.4 + 1.6 * 3 * 0.1) / 2], {'gamma': 0.6}),  # the first branch, gamma / (2 a), binds
   Method('fedavg_m', [1.21875, 2.4565430, 3.1804733], {'beta': 0.5}),
+  Method('fednova', [1.875, 2.4609375]),
+  # From 2: client 1 takes one step, 0.5 back, and client 2 two, 1.875 ahead: d = 0.5 and -0.9375, tau = 1.5.
+  Method('fednova', [2.328125], start=2.0, setting={'num_steps': [1, 2]}),
+  Method('fednova', [1.40625, 2.0544434], setting={'num_steps': [1, 2]}),
+  # Client 2 goes 1.5 ahead, a_2 = (1 - 0.75^2) / 0.25 = 1.75; tau counts steps, 1.5.
+  Method('fednova', [2.2678571, 2.3993940], {'mu': 1.0}, start=2.0, setting={'num_steps': [1, 2]}),
+  Method('fednova', [2.1640625, 2.3659363], NOVA, start=2.0, setting={'num_steps': [1, 2]}),
   Method('scaffold', [1.875, 2.6953125], kept=[[2.109375], [-5.390625]]),
   Method('scaffold', [1.875, 2.8359375], {'scaffold_option': 1}, kept=[[1.875], [-6.375]]),
   # One step of client 2: its variate is one gradient, -12, and c = -6.
@@ -163,6 +171,7 @@ RECORDS = [
   ('dualprox', {}, 'examples', 'partial'),
   ('delta_sgd', {}, 'uniform', 'drop', 'own_step_size'),
   ('fedavg_m', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('fednova', {}, 'examples', 'partial', 'sgd'),
   ('scaffold', {}, 'uniform', 'drop', 'plain_sgd'),
   ('scaffold', {'scaffold_option': 1}, 'uniform', 'drop'),
   ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'all_clients'),
@@ -179,7 +188,7 @@ RECORDS = [
 def test_records_do_not_change_unnoticed():
   for name, arguments, *record in RECORDS:
     algorithm = made(name, arguments)
-    demands = [key for key in ('plain_sgd', 'all_clients', 'own_step_size') if getattr(algorithm.needs, key)]
+    demands = [key for key in ('plain_sgd', 'sgd', 'all_clients', 'own_step_size') if getattr(algorithm.needs, key)]
     assert [algorithm.policy.weighting, algorithm.policy.stragglers, *demands] == record, name
 
 
@@ -210,6 +219,7 @@ REDUCTIONS = [
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
+  ('fednova', {}, 'fedavg_m', {'beta': 1.0}),
   ('fedexp', {'epsilon': 1e30, 'backbone': 'scaffold'}, 'scaffold', {}),
   ('fednar', {'weight_decay': 0.0, 'max_norm': 1e30, 'backbone': 'scaffold'}, 'scaffold', {}),
   ('fedexp', {'epsilon': 1e30, 'backbone': 'scaffold', **FIRST}, 'scaffold', FIRST),
@@ -237,6 +247,40 @@ def test_fedavg_m_divides_by_the_steps_that_a_client_took():
   """
   x = q('fedavg_m', {'beta': 1.0}, rounds=1, start=1.0, num_steps=[1, 2])
   assert x == pytest.approx([1 - 0.375 * (1.0 - 5.625) / 2], rel=1e-6)
+
+
+def test_fednova_of_equally_many_steps_is_fedavg():
+  """a_k cancels; with mu > 0 it leaves K / a = 2 / 1.75 of FedProx's step, since tau counts steps."""
+  assert q('fednova') == pytest.approx(q('fedavg'), rel=1e-6)
+  assert q('fednova', {'server_momentum': 0.5}) == pytest.approx(q('fedavgm', {'server_momentum': 0.5}), rel=1e-6)
+  assert q('fednova', {'mu': 1.0})[0] == pytest.approx(q('fedprox', {'mu': 1.0})[0] * 2 / 1.75, rel=1e-6)
+
+
+def test_fednova_weighs_directions_and_steps_alike():
+  """W from 2, one step and two: d = 1 and -0.75 with the weights 1 and 3, tau = (1 + 3 * 2) / 4."""
+  process = build('fednova', start=2.0, learning_rate=0.5)
+  x = problems.run(process, 1, problems.W, num_steps=[1, 2])
+  assert x == pytest.approx([2 - 1.75 * (1.0 - 3 * 0.75) / 4], rel=1e-6)
+
+
+def test_fednova_does_not_lean_towards_those_who_work_more():
+  """With short steps its limit is close to the minimiser, 3, and FedAvg's to 24/7, where client 2 counts twice."""
+  ends = {}
+  for name in ('fednova', 'fedavg'):
+    federation = problems.Federation(build(name, start=3.0, learning_rate=0.01))
+    for _ in range(300):
+      ends[name] = federation.play(problems.payloads(problems.Q, uniform=True, num_steps=[1, 2]))
+  assert ends == {'fednova': pytest.approx(2.98862, rel=1e-5), 'fedavg': pytest.approx(3.42112, rel=1e-4)}
+
+
+# From 0 client 1 stays. With rho = 1/2 client 2 goes to 3, then by 9/4 more; a_2 = 1 + 3/2 and a_1 = 1, so tau = 7/4.
+# With mu = 1 its second gradient is -3 + 3: by 6/4 more; a_2 = 1 + (1/2 + 1 - 1/4), and tau counts steps.
+@pytest.mark.parametrize(
+  ('mu', 'expected'), [(0.0, 7 / 4 * (5.25 / 2.5) / 2), (1.0, 3 / 2 * (4.5 / 2.25) / 2)]
+)
+def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
+  process = problems.process(made('fednova', {'mu': mu}), start=0.0, learning_rate=0.25, momentum=0.5)
+  assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
 
 
 @pytest.mark.parametrize(
