@@ -17,6 +17,7 @@ from fedprox_tff.algorithms.fedavg_m import fedavg_m as fedavg_m
 from fedprox_tff.algorithms.fedavgm import fedavgm as fedavgm
 from fedprox_tff.algorithms.fedbn import fedbn as fedbn
 from fedprox_tff.algorithms.feddane import feddane as feddane
+from fedprox_tff.algorithms.feddyn import feddyn as feddyn
 from fedprox_tff.algorithms.fedem import fedem as fedem
 from fedprox_tff.algorithms.fedexp import fedexp as fedexp
 from fedprox_tff.algorithms.fedgm import fedgm as fedgm

@@ -86,6 +86,9 @@ METHODS = [
   Method('scaffold', [1.875, 2.8359375], {'scaffold_option': 1}, kept=[[1.875], [-6.375]]),
   # One step of client 2: its variate is one gradient, -12, and c = -6.
   Method('scaffold', [1.5], setting={'num_steps': [2, 1]}, kept=[[0.0], [-12.0]]),
+  # Client 1 stays, client 2 goes to 3, and w = 1.5 + 1.5; then they go to 1.875 and 3.
+  Method('feddyn', [3.0, 3.375, 3.1875], {'dynamic_strength': 1.0}, kept=[[-1.96875], [2.71875]]),
+  Method('feddyn', [3.375, 3.7441406, 3.2637634], {'dynamic_strength': 0.5}),
   Method('scaffnew', [1.875, 2.6953125], {'communication_probability': 0.5}, kept=H_AND_SEEN),
   Method('fedinit', [1.875, 2.5078125], kept=[[1.16015625, 1.0], [3.85546875, 1.0]]),
   # delta = -0.5: client 1 goes 1.53125, 1.2734375, client 2 goes 3.84375, 4.3359375.
@@ -174,6 +177,7 @@ RECORDS = [
   ('fednova', {}, 'examples', 'partial', 'sgd'),
   ('scaffold', {}, 'uniform', 'drop', 'plain_sgd'),
   ('scaffold', {'scaffold_option': 1}, 'uniform', 'drop'),
+  ('feddyn', {}, 'uniform', 'drop'),
   ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'all_clients'),
   ('fedinit', {}, 'uniform', 'drop'),
   ('fedlesam', {}, 'uniform', 'drop'),
@@ -275,9 +279,7 @@ def test_fednova_does_not_lean_towards_those_who_work_more():
 
 # From 0 client 1 stays. With rho = 1/2 client 2 goes to 3, then by 9/4 more; a_2 = 1 + 3/2 and a_1 = 1, so tau = 7/4.
 # With mu = 1 its second gradient is -3 + 3: by 6/4 more; a_2 = 1 + (1/2 + 1 - 1/4), and tau counts steps.
-@pytest.mark.parametrize(
-  ('mu', 'expected'), [(0.0, 7 / 4 * (5.25 / 2.5) / 2), (1.0, 3 / 2 * (4.5 / 2.25) / 2)]
-)
+@pytest.mark.parametrize(('mu', 'expected'), [(0.0, 7 / 4 * (5.25 / 2.5) / 2), (1.0, 3 / 2 * (4.5 / 2.25) / 2)])
 def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
   process = problems.process(made('fednova', {'mu': mu}), start=0.0, learning_rate=0.25, momentum=0.5)
   assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
@@ -424,7 +426,7 @@ def test_the_order_of_clients_does_not_matter(name):
     assert backward.kept(client) == pytest.approx(forward.kept(client), rel=1e-6)
 
 
-@every_method
+@pytest.mark.parametrize('name', [name for name in ON_QUADRATICS if not ALGORITHMS[name]().needs.num_clients])
 def test_a_client_twice_is_one_of_twice_the_weight(name):
   """A client of Q a second time, and Q with the weights 1 and 2."""
   process = build(name, start=2.0, learning_rate=0.5)
