@@ -38,8 +38,7 @@ def fedavg_m(*, beta: Share = 0.1, server_learning_rate: float = 1.0) -> Algorit
   """
 
   def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
-    beta = hparams['beta']
-    return tree.add(tree.scale(beta, batch.gradient(local.weights)), tree.scale(1 - beta, local.message))
+    return tree.mix(hparams['beta'], batch.gradient(local.weights), local.message)
 
   def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
     del examples

@@ -93,6 +93,10 @@ METHODS = [
   Method('fedinit', [1.875, 2.5078125], kept=[[1.16015625, 1.0], [3.85546875, 1.0]]),
   # delta = -0.5: client 1 goes 1.53125, 1.2734375, client 2 goes 3.84375, 4.3359375.
   Method('fedlesam', [1.875, 2.8046875], {'rho': 0.5}, kept=[[1.875, 1.0], [1.875, 1.0]]),
+  # Client 1 is at rest and not perturbed. Client 2 goes to 3.375 and 4.21875, by the gradient at y - 0.5, then y + 0.5.
+  Method('fedsam', [2.109375, 2.6591797, 2.4559937], {'rho': 0.5}),
+  Method('fedsam', [2.3125], {'rho': 0.5}, start=1.0),
+  Method('mofedsam', [1.3710938, 2.7050171, 3.4599295], {'rho': 0.5, 'beta': 0.5}),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -181,6 +185,8 @@ RECORDS = [
   ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'all_clients'),
   ('fedinit', {}, 'uniform', 'drop'),
   ('fedlesam', {}, 'uniform', 'drop'),
+  ('fedsam', {}, 'uniform', 'drop'),
+  ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -220,6 +226,8 @@ REDUCTIONS = [
   ('fedinit', {'relaxation': 0.0}, 'fedavg', {}),
   ('fedinit', {'fedinit_average': 'steps'}, 'fedinit', {}),  # where all take part
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
+  ('fedsam', {'rho': 0.0}, 'fedavg', {}),
+  ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
@@ -283,6 +291,11 @@ def test_fednova_does_not_lean_towards_those_who_work_more():
 def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
   process = problems.process(made('fednova', {'mu': mu}), start=0.0, learning_rate=0.25, momentum=0.5)
   assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
+
+
+def test_mofedsam_of_fresh_gradients_is_fedsam():
+  """Where all take as many steps, as fedavg_m is FedAvg."""
+  assert q('mofedsam', {'rho': 0.5, 'beta': 1.0}) == pytest.approx(q('fedsam', {'rho': 0.5}), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -387,6 +400,8 @@ def test_norms_are_over_all_tensors_together():
   u, _ = fednar.step(local, flat, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
   np.testing.assert_allclose(u, [[1.5], [2.0]], rtol=1e-6)
   assert float(ALGORITHMS['fedexp']().client.finish(local, flat, {}).extra) == 25.0
+  bowl = problems.Asked(gradient=lambda at: at)  # of half the squared norm, here from (3, 4)
+  np.testing.assert_allclose(ALGORITHMS['fedsam']().client.gradient(local, bowl, {'rho': 0.5}), [[3.3], [4.4]])
 
 
 @pytest.mark.parametrize('name', ['fedavgm', 'scaffold', 'fedinit', 'fedlesam'])
