@@ -110,6 +110,11 @@ class Federation:
     return [float(x) for leaf in tf.nest.flatten(self.client_states[client]) for x in np.ravel(leaf)]
 
 
+def message_of(federation):
+  """Returns the number that the server of a federation sends beside x."""
+  return float(federation.state.global_model_weights.non_trainable[0])
+
+
 def run(process, rounds, *args, **kwargs):
   """Returns x after each round."""
   federation = Federation(process)

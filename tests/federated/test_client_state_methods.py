@@ -28,10 +28,6 @@ def _process(name, start, learning_rate, num_clients, arguments):
   return problems.process(algorithm, start=start, learning_rate=learning_rate, num_clients=num_clients)
 
 
-def message_of(federation):
-  return float(federation.state.global_model_weights.non_trainable[0])
-
-
 def kept_by_server(federation):
   return float(federation.state.finalizer['kept'][0])
 
@@ -42,7 +38,7 @@ def test_scaffold_reaches_the_minimiser_where_fedavg_does_not(option):
   xs = [federation.play(problems.payloads(problems.Q, uniform=True)) for _ in range(60)]
   assert xs[-1] == pytest.approx(3.0, abs=1e-5)
   assert [federation.kept(0), federation.kept(1)] == [pytest.approx([3.0], abs=1e-4), pytest.approx([-3.0], abs=1e-4)]
-  assert message_of(federation) == pytest.approx(0.0, abs=1e-5)
+  assert problems.message_of(federation) == pytest.approx(0.0, abs=1e-5)
   fedavg = federation_of('fedavg')
   assert [fedavg.play(problems.payloads(problems.Q, uniform=True)) for _ in range(60)][-1] == pytest.approx(30 / 11)
 
@@ -58,14 +54,14 @@ def test_scaffolds_variate_is_the_mean_of_its_clients(arguments, uniform):
     )
     variates = [federation.kept(k)[0] if k in federation.client_states else 0.0 for k in range(5)]
     assert any(variates)
-    assert message_of(federation) == pytest.approx(np.mean(variates), rel=1e-5)
+    assert problems.message_of(federation) == pytest.approx(np.mean(variates), rel=1e-5)
 
 
 def test_scaffolds_second_option_is_the_mean_of_the_gradients_of_the_steps_taken():
   """From a c and c_i that are not 0, for a straggler too."""
   federation = federation_of('scaffold')
   federation.play(problems.payloads(problems.Q, uniform=True))
-  x, c, (c_1,), (c_2,) = 1.875, message_of(federation), federation.kept(0), federation.kept(1)
+  x, c, (c_1,), (c_2,) = 1.875, problems.message_of(federation), federation.kept(0), federation.kept(1)
   federation.play(problems.payloads(problems.Q, uniform=True, num_steps=[1, 2]))
   first = 3 * (x - 4)
   second = 3 * (x - 0.25 * (first - c_2 + c) - 4)

@@ -97,6 +97,9 @@ METHODS = [
   Method('fedsam', [2.109375, 2.6591797, 2.4559937], {'rho': 0.5}),
   Method('fedsam', [2.3125], {'rho': 0.5}, start=1.0),
   Method('mofedsam', [1.3710938, 2.7050171, 3.4599295], {'rho': 0.5, 'beta': 0.5}),
+  # m = -3 after round 1, half of the mean of 0 and -12.
+  Method('mimelite', [1.21875, 2.5795898, 3.4278488], {'beta': 0.5}),
+  Method('mimelite', [0.2887501, 0.8127775, 1.497627]),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -187,6 +190,7 @@ RECORDS = [
   ('fedlesam', {}, 'uniform', 'drop'),
   ('fedsam', {}, 'uniform', 'drop'),
   ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -228,6 +232,7 @@ REDUCTIONS = [
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
   ('fedsam', {'rho': 0.0}, 'fedavg', {}),
   ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
+  ('mimelite', {'beta': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
@@ -291,6 +296,39 @@ def test_fednova_does_not_lean_towards_those_who_work_more():
 def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
   process = problems.process(made('fednova', {'mu': mu}), start=0.0, learning_rate=0.25, momentum=0.5)
   assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
+
+
+def test_mimelite_of_one_step_is_sgd_with_momentum_on_all_data():
+  """The clients' step along (1 - beta) g + beta m is the one along the next m."""
+  x, m, expected = 0.0, 0.0, []
+  for _ in range(4):
+    m = 0.2 * (x + 3 * (x - 4)) / 2 + 0.8 * m
+    x -= 0.25 * m
+    expected.append(x)
+  assert q('mimelite', {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mimelites_momentum_is_of_gradients_at_the_servers_weights():
+  """By the weights of the mean: W from 2, gradients 2 and -2 with the weights 1 and 3, whatever steps clients take."""
+  for num_steps in ([2, 2], [1, 2]):
+    federation = problems.Federation(build('mimelite', {'beta': 0.75}, start=2.0, learning_rate=0.5))
+    federation.play(problems.payloads(problems.W, num_steps=num_steps))
+    assert problems.message_of(federation) == pytest.approx(-1.0 * 0.25, rel=1e-6)
+
+
+def test_mimelite_is_tffs_with_a_momentum_that_is_not_dampened():
+  """TFF's clients step by eta (g + beta m), m without the factor 1 - beta: ours, with eta / (1 - beta)."""
+  beta, rate = 0.6, 0.1
+  theirs = tff.learning.algorithms.build_unweighted_mime_lite(
+    problems.quadratic(0.0), tff.learning.optimizers.build_sgdm(rate, beta)
+  )
+  rows = [(np.float32([a]), np.float32([b])) for a, b, _ in problems.Q]
+  data = [tf.data.Dataset.from_tensors(row).repeat(problems.STEPS) for row in rows]
+  state, expected = theirs.initialize(), []
+  for _ in range(4):
+    state = theirs.next(state, data).state
+    expected.append(float(theirs.get_model_weights(state).trainable[0]))
+  assert q('mimelite', {'beta': beta}, rounds=4, learning_rate=rate / (1 - beta)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mofedsam_of_fresh_gradients_is_fedsam():
