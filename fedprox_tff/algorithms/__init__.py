@@ -36,3 +36,6 @@ from fedprox_tff.algorithms.scaffold import scaffold as scaffold
 from fedprox_tff.core.choices import choices_of
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = choices_of(vars(), __name__)
+
+# Names that other papers have for one of them. A run's config and folder have the method's own name.
+ALIASES = {'fedcm': 'fedavg_m'}

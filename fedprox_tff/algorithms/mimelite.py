@@ -9,8 +9,8 @@ w^t and do not change during the round. Only the gradients at w^t renew it:
     w <- w - lr mean_k (w^t - y_k),    m <- (1 - beta) mean_k grad F_k(w^t) + beta m.
 
 grad F_k(w^t) is over all examples of the client, and goes up beside w^t - y_k; no number of steps enters m. Both means
-are uniform, as in the paper's Algorithm 1; fedjax weighs them by n_k (--weighting=examples). TFF's and fedjax's momentum
-is not dampened, m <- beta m + mean_k grad F_k(w^t): the same with 1 / (1 - beta) of the learning rate here. The paper
+are uniform, as in the paper's Algorithm 1; fedjax weighs them by n_k (--weighting=examples). TFF's and fedjax's
+momentum is not dampened, m <- beta m + mean_k grad F_k(w^t): the same, if eta here is theirs over 1 - beta. The paper
 has other base optimizers too. Its full method, Mime, also corrects g_k(y) by the gradients at w^t.
 """
 

@@ -197,6 +197,15 @@ def test_an_algorithms_record_is_that_of_its_arguments():
   assert Config.from_flags(adam).client_states == 'memory'
 
 
+def test_another_name_of_a_method_is_read_as_its_own():
+  """FedCM is FedAvg-M: one run has one name, whichever of the two somebody writes."""
+  config = Config.from_flags({'algorithm': 'fedcm', 'beta': 0.2})
+  assert config == Config.from_flags({'algorithm': 'fedavg_m', 'beta': 0.2})
+  assert (config.record()['algorithm']['name'], config.name) == ('fedavg_m', 'fedavg_m-mnist-beta=0.2')
+  with pytest.raises(UserError, match=r'--algorithm=fedcn: one of delta_sgd, .* or fedcm for fedavg_m is needed'):
+    Config.from_flags({'algorithm': 'fedcn'})
+
+
 def test_momentum_0_is_plain_sgd():
   """SCAFFOLD's second option needs plain SGD; the name of the run does not tell the two apart either."""
   config = Config.from_flags({'algorithm': 'scaffold', 'client_optimizer': 'sgd:momentum=0'})
