@@ -67,11 +67,19 @@ def tables(comparison: Comparison, table: pd.DataFrame) -> Iterator[Table]:
     yield Table(title, header, body, labels=3)
 
 
+def in_words(choice: Choice) -> str:
+  """Returns what a search found, such as "learning rate 0.03, beta 0.1 (end)"."""
+  return ', '.join(
+    f'{flag.replace("_", " ")} {value:g}{" (end)" if flag in choice.ends else ""}'
+    for flag, value in choice.values.items()
+  )
+
+
 def _row(comparison: Comparison, i: int) -> dict[str, Any]:
   cell, choice = comparison.cells[i], comparison.choices[i]
   rounds = rounds_by_seed(cell, comparison.target)
   row = {'baseline': plain(scores.baseline_of(cell, comparison.cells).curve)}
-  row |= {'chosen': _chosen(choice) if choice else MISSING}
+  row |= {'chosen': in_words(choice) if choice else MISSING}
   row |= {'rounds_mean': rounds.mean(), 'rounds_std': rounds.std(), 'reached': int(rounds.notna().sum())}
   for name, y in (('loss', TRAIN_LOSS.name), ('personal', PERSONAL_ACCURACY.name)):
     series = [measured(frame, y).tail(scores.LAST) for frame in cell.runs.values()]
@@ -79,14 +87,6 @@ def _row(comparison: Comparison, i: int) -> dict[str, Any]:
     with np.errstate(all='ignore'):  # diverged values overflow
       row |= {f'{name}_mean': means.mean(skipna=False), f'{name}_std': means.std(skipna=False)}
   return row
-
-
-def _chosen(choice: Choice) -> str:
-  """Returns what a search found, such as "learning rate 0.03, beta 0.1 (end)"."""
-  return ', '.join(
-    f'{flag.replace("_", " ")} {value:g}{" (end)" if flag in choice.ends else ""}'
-    for flag, value in choice.values.items()
-  )
 
 
 def _words(row: dict[str, Any], first: str, *, personal: bool) -> Sequence[str]:
