@@ -47,8 +47,8 @@ same time on one folder, or on machines that share a disk, share the work.
   --data_dir=DIR       where the files of data sets are, if they have any
 
 Any other flag of fedprox_tff.run takes the place of what the grids say of it: --rounds=20 --seed=0 for a quick look.
-Where a grid searches for a learning rate, its cells wait for that; DIR/<grid>-choices.csv has what was tried and
-chosen.
+Where a grid searches for a learning rate, its cells wait for that, and the search's runs become more step by step;
+DIR/<grid>-choices.csv has what was tried and chosen.
 
 Grids:
 """
@@ -101,9 +101,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _help_text() -> str:
   described = [grids.read(path) for path in sorted(grids.FOLDER.glob('*.toml'))]
-  return (
-    _HEAD + '\n'.join(f'  {grid.name:18} {grid.num_cells:3} cells  {grid.title}' for grid in described) + f'\n{_TAIL}'
-  )
+  lines = [f'  {grid.name:18} {_size(grid):>10} cells  {grid.title}' for grid in described]
+  return _HEAD + '\n'.join(lines) + f'\n{_TAIL}'
+
+
+def _size(grid: grids.Grid) -> str:
+  return f'up to {grid.num_cells}' if grid.trials else str(grid.num_cells)
 
 
 def _parse(arguments: Sequence[str]) -> tuple[list[str], _Options, dict[str, Any]]:
@@ -226,10 +229,11 @@ def _watch(
 ) -> list[status.Status]:
   """Keeps workers at work until each cell is done or has failed, by whomever."""
   while True:
-    records, known = patiently(claims.records), plan.configs
+    records, known, num_choices = patiently(claims.records), plan.configs, len(plan.choices)
     statuses = patiently(lambda records=records: plan.look(claims, records))
-    if plan.configs is not known:  # a search has ended
+    if plan.configs is not known:  # a search goes on or has ended
       patiently(lambda: session.offer(plan.configs))
+    if len(plan.choices) > num_choices:
       patiently(plan.write_choices)
     progress.update(statuses)
     states = [status.state for status in statuses]

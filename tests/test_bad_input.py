@@ -102,10 +102,14 @@ def test_it_is_refused_in_one_line_and_nothing_is_written(tmp_path, module, argu
     ('[figure]\ngrids = ["a\\u0000b"]', 'is no name of a file'),
     ('[base]\nmu = 1e39', '--mu=1e+39: in float32'),
     ('[base]\nname = "a"', 'not in a grid'),
-    ('[search]\nseed = 100\nmu = ["adaptive", 0.1]', '[search] mu: numbers are needed'),
+    ('[search]\nseeds = [9]\nmost = 3\nwithin = 1\nmu = ["adaptive", 0.1]', '[search] mu: a ladder of start'),
     ('title = ' + '[' * 5000, 'nested too deeply'),
     ('\0', 'Invalid statement'),
-    ('[search]\nseed = "0"\nmu = [0.1, 1]\n[grid]\nseed = [0]', 'cells have it too'),
+    (
+      '[search]\nseeds = ["0"]\nmost = 3\nwithin = 1\nmu = { start = 1, factor = 2, low = 1, high = 9 }\n'
+      '[grid]\nseed = [0]',
+      'cells have 0 too',
+    ),
     ('[base]\nrounds = ' + '9' * 5000, 'Exceeds the limit'),
   ],
 )

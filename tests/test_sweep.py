@@ -56,9 +56,11 @@ clients_per_round = 4
 stragglers = [0.0, 0.5]
 seed = [0, 1]
 [search]
-seed = 100
+seeds = [100, 101]
 rounds = 5
-learning_rate = [0.03, 0.3]
+most = 3
+within = 1.0
+learning_rate = { start = 0.1, factor = 10, low = 0.01, high = 1.0 }
 [[curve]]
 name = 'FedAvg'
 algorithm = 'fedavg'
@@ -230,12 +232,12 @@ def test_killed_between_the_search_and_its_cells_it_chooses_the_same(tmp_path):
   for plan in plans.values():
     claims = Claims(status.claims_folder(plan.configs[0]), since=0.0)
     assert {status.state for status in plan.look(claims, claims.records())} == {'done'}
-  assert len(plans['whole'].configs) == 2 * (2 + 2)
+  assert len(plans['whole'].configs) == 2 * (3 + 1 + 2)  # a star, the best with the other seed, and the cells
   assert metrics(plans['killed'].configs) == metrics(plans['whole'].configs)
   lines = said(tmp_path / 'whole').splitlines()
-  assert '8 of 8 cells to do, 1 process' in lines
+  assert '10 of 10 cells to do, 1 process' in lines  # as far as they were known
   assert sum(line.startswith('chosen   FedAvg, stragglers=') for line in lines) == 2
-  assert lines[-1].startswith('8 of 8 cells done; 68 of 68 rounds')
+  assert lines[-1].startswith('12 of 12 cells done; 88 of 88 rounds')
 
 
 def test_two_sweeps_at_once_share_the_cells_and_cells_that_fail_stop_no_other(undisturbed, grid, tmp_path):

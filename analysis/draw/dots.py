@@ -74,7 +74,7 @@ def _draw_method(axis: Axes, y: int, rounds: pd.Series, horizon: int, colour: st
 
 def _caption(comparison: Comparison) -> str:
   configs = [cell.config.flat() for cell in comparison.cells if cell.runs]
-  searched = {choice.trial.flag for choice in comparison.choices if choice}
+  searched = {flag for choice in comparison.choices if choice for flag in choice.values}
   shared = sheets.caption_of(configs, searched)
   seeds = {len(cell.runs) for cell in comparison.cells if cell.runs}
   return f'{shared}, {bands.seeds_in_words(seeds)}, learning rates searched for each method and panel'

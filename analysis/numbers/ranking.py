@@ -12,6 +12,7 @@ from analysis.numbers import scores
 from analysis.numbers.formats import MISSING, Table, number, spread
 from analysis.read.cells import Cell, measured
 from analysis.read.comparisons import Comparison
+from fedprox_tff.sweeps.search import Choice
 from fedprox_tff.training.columns import PERSONAL_ACCURACY, TEST_ACCURACY, TRAIN_LOSS
 
 _SCORE = 'last_ten'  # what the methods are ranked by
@@ -33,7 +34,7 @@ def ranking(comparison: Comparison) -> pd.DataFrame:
   """Returns a row for each method in each panel, the best first.
 
   `scores.score_table` with, beside its columns: `rank` by the mean test accuracy of the last ten rounds; `baseline`,
-  which differences are to; `flag`, `value` and `at_end` of the search; `rounds_mean`, `rounds_std` of the `reached`
+  which differences are to; `chosen`, what the search found in words; `rounds_mean`, `rounds_std` of the `reached`
   seeds that get to the target; `loss_*` and `personal_*`, means over the last ten rounds.
   """
   table = scores.score_table(comparison.cells)
@@ -66,12 +67,19 @@ def tables(comparison: Comparison, table: pd.DataFrame) -> Iterator[Table]:
     yield Table(title, header, body, labels=3)
 
 
+def in_words(choice: Choice) -> str:
+  """Returns what a search found, such as "learning rate 0.03, beta 0.1 (end)"."""
+  return ', '.join(
+    f'{flag.replace("_", " ")} {value:g}{" (end)" if flag in choice.ends else ""}'
+    for flag, value in choice.values.items()
+  )
+
+
 def _row(comparison: Comparison, i: int) -> dict[str, Any]:
   cell, choice = comparison.cells[i], comparison.choices[i]
   rounds = rounds_by_seed(cell, comparison.target)
   row = {'baseline': plain(scores.baseline_of(cell, comparison.cells).curve)}
-  row |= {'flag': choice.trial.flag if choice else None, 'value': choice.value if choice else None}
-  row |= {'at_end': choice.is_at_the_end if choice else None}
+  row |= {'chosen': in_words(choice) if choice else MISSING}
   row |= {'rounds_mean': rounds.mean(), 'rounds_std': rounds.std(), 'reached': int(rounds.notna().sum())}
   for name, y in (('loss', TRAIN_LOSS.name), ('personal', PERSONAL_ACCURACY.name)):
     series = [measured(frame, y).tail(scores.LAST) for frame in cell.runs.values()]
@@ -82,9 +90,7 @@ def _row(comparison: Comparison, i: int) -> dict[str, Any]:
 
 
 def _words(row: dict[str, Any], first: str, *, personal: bool) -> Sequence[str]:
-  flag = row['flag'].replace('_', ' ') if isinstance(row['flag'], str) else ''
-  chosen = f'{flag} {row["value"]:g}{" (end)" if row["at_end"] else ""}' if flag else MISSING
-  words = [str(row['rank']), row['curve'], chosen, str(row['seeds'])]
+  words = [str(row['rank']), row['curve'], row['chosen'], str(row['seeds'])]
   words += [spread(row[f'{_SCORE}_mean'], row[f'{_SCORE}_std']), _difference(row, first)]
   words += [_rounds(row), _loss(row)]
   return [*words, spread(row['personal_mean'], row['personal_std'])] if personal else words

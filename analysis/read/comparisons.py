@@ -21,6 +21,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids, search
 from fedprox_tff.sweeps.grids import Grid
 from fedprox_tff.sweeps.search import Choice
+from fedprox_tff.sweeps.trials import Trial
 from fedprox_tff.training import columns, metrics_file
 
 
@@ -57,8 +58,8 @@ def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, lis
   there, notes = _Runs(results_dir), []
   made, choices = [], []
   for trial in grid.trials:
-    choice = search.choose(trial, there.find)
-    config = choice.cells[0] if choice else trial.candidates[0]
+    choice = search.look(trial, search.Results(there.find)).choice
+    config = choice.cells[0] if choice else trial.start
     cell = Cell('', _column(trial), trial.curve, config, grid.name)
     if choice is None:
       notes.append(f'missing: {plain(str(cell))}: its search has not ended')
@@ -120,8 +121,8 @@ def _identity(flat: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
   return frozenset((key, str(value)) for key, value in flat.items() if key not in PLACES | {'rounds'})
 
 
-def _column(trial: search.Trial) -> str:
-  words = labels.say_all(trial.cells(trial.values[0])[0].flat(), list(trial.point))
+def _column(trial: Trial) -> str:
+  words = labels.say_all(trial.start.flat(), list(trial.point))
   return words[:1].upper() + words[1:]
 
 

@@ -2,8 +2,8 @@
 """What is allowed in a grid's file. Each `check` raises a `UserError` that names section, key and what is allowed."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.core.errors import UserError
@@ -13,25 +13,21 @@ NOT_OF_A_CELL = {
   'results_dir': 'the command line of the sweep says it',
   'fallback_dataset': 'a sweep trains on the data that it names, or not at all',
 }
-_NOT_FLAGS = {'curve': ('name', 'search'), 'panel': ('name', 'limits')}  # keys of [[curve]] and [[panel]]
+AS_SEED = 'seed'  # [base] data_seed = "seed": the federation of each run is drawn by its own seed
+
+_NOT_FLAGS = {  # keys of [[curve]] and [[panel]]
+  'curve': ('name', 'search', 'only', 'partner', 'note'),
+  'panel': ('name', 'limits'),
+}
 _KEYS = tuple(name for name in FLAGS if name not in NOT_OF_A_CELL)
-_OF_A_SEARCH = ('seed', 'rounds')
 _SECTIONS = {
   **{'title': str, 'base': dict, 'grid': dict, 'search': dict, 'target': dict},
   **{'panel': list, 'curve': list, 'figure': dict},
 }
 
 
-class Search(NamedTuple):
-  """What [search] and a [[curve]] say of a search."""
-
-  flag: str
-  values: Sequence[Any]
-  fixed: Mapping[str, int]  # seed and rounds of the runs
-
-
 def check_sections(content: Mapping[str, Any]) -> None:
-  """Checks all of a file but its curves and its search."""
+  """Checks all of a file but its curves, its search and its figure."""
   for section, value in content.items():
     if section not in _SECTIONS:
       raise UserError(
@@ -41,7 +37,8 @@ def check_sections(content: Mapping[str, Any]) -> None:
       needed = {str: 'text', list: f'[[{section}]], a list of tables,', dict: f'a table, [{section}],'}
       raise UserError(f'{section}: {needed[_SECTIONS[section]]} is needed.')
   for key, value in content.get('base', {}).items():
-    check_value('[base]', key, value)
+    if (key, value) != ('data_seed', AS_SEED):
+      check_value('[base]', key, value)
   for key, values in content.get('grid', {}).items():
     check_list('[grid]', key, values)
     if key in content.get('base', {}):
@@ -82,43 +79,6 @@ def check_panels(content: Mapping[str, Any], panels: Mapping[str, Any], curves: 
         raise UserError(f'[[curve]] {name}: {key}: a value for each panel is needed, by its name; there are {there}.')
 
 
-def searches(content: Mapping[str, Any], curves: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Search] | None:
-  """Returns the search of each curve of a file; None if it has no [search].
-
-  A curve's own takes the place of the section's.
-  """
-  tables = content.get('curve') or [{}]
-  if 'search' not in content:
-    for (name, _), table in zip(curves, tables, strict=True):
-      if 'search' in table:
-        raise UserError(f'[[curve]] {name}: search: a section [search] with the seed of the search is needed.')
-    return None
-  section = content['search']
-  fixed = {key: section[key] for key in _OF_A_SEARCH if key in section}
-  for key, value in fixed.items():
-    check_value('[search]', key, value)
-    fixed[key] = FLAGS[key].parse(value)
-  if 'seed' not in fixed:
-    raise UserError('[search]: a seed is needed that no cell has, such as seed = 100.')
-  lists = {key: values for key, values in section.items() if key not in fixed}
-  found = []
-  for (name, flags), table in zip(curves, tables, strict=True):
-    where, own = ('[search]', lists) if 'search' not in table else (f'[[curve]] {name}: search:', table['search'])
-    flag, values = _candidates(where, own)
-    for section_name, keys in (('[base]', content.get('base', {})), ('[grid]', content.get('grid', {}))):
-      if flag in keys:
-        raise UserError(f'{where} {flag}: {section_name} has it too; one of the two is needed.')
-    if flag in flags:
-      raise UserError(f'[[curve]] {name}: {flag}: the search has it too; one of the two is needed.')
-    found.append(Search(flag, values, fixed))
-    if len(values) != len(found[0].values):
-      raise UserError(
-        f'{where} {flag}: {len(values)} values, but {curves[0][0]} tries {len(found[0].values)}: the budget is the '
-        'same for all curves.'
-      )
-  return found
-
-
 def check_list(where: str, key: str, values: Any) -> None:
   """Checks a flag with a list of values."""
   if not isinstance(values, list) or not values:
@@ -129,18 +89,23 @@ def check_list(where: str, key: str, values: Any) -> None:
 
 def check_value(where: str, key: str, value: Any) -> None:
   """Checks a flag with one value."""
-  if key in NOT_OF_A_CELL:
-    raise UserError(f'{where} {key}: not in a grid: {NOT_OF_A_CELL[key]}.')
-  if key not in FLAGS:
-    close = difflib.get_close_matches(key, _KEYS, n=1)
-    allowed = f'did you mean {close[0]}?' if close else f'allowed are {", ".join(_KEYS)}.'
-    raise UserError(f'{where} {key}: no flag of fedprox_tff.run; {allowed}')
+  check_key(where, key)
   if not isinstance(value, str | int | float):
     raise UserError(f'{where} {key}: one number, text or true or false is needed, not {value}.')
   try:
     FLAGS[key].parse(value)
   except UserError as error:
     raise UserError(f'{where} {error}') from None
+
+
+def check_key(where: str, key: str) -> None:
+  """Checks that there is such a flag, and that a grid may set it."""
+  if key in NOT_OF_A_CELL:
+    raise UserError(f'{where} {key}: not in a grid: {NOT_OF_A_CELL[key]}.')
+  if key not in FLAGS:
+    close = difflib.get_close_matches(key, _KEYS, n=1)
+    allowed = f'did you mean {close[0]}?' if close else f'allowed are {", ".join(_KEYS)}.'
+    raise UserError(f'{where} {key}: no flag of fedprox_tff.run; {allowed}')
 
 
 def _alternative(table: Any, number: int, kind: str) -> tuple[str, dict[str, Any]]:
@@ -154,19 +119,3 @@ def _alternative(table: Any, number: int, kind: str) -> tuple[str, dict[str, Any
     for each in by_panel:
       check_value(f'[[{kind}]] {table["name"]}:', key, each)
   return table['name'], flags
-
-
-def _candidates(where: str, lists: Any) -> tuple[str, list[Any]]:
-  """Returns a search's flag and its values, checked."""
-  if not isinstance(lists, dict) or len(lists) != 1:
-    got = f'not {", ".join(lists)}' if isinstance(lists, dict) and lists else 'such as learning_rate = [0.01, 0.1]'
-    raise UserError(f'{where} one flag with a list of values is needed, {got}.')
-  ((flag, values),) = lists.items()
-  if flag in _OF_A_SEARCH:
-    raise UserError(f'{where} {flag}: it cannot be searched for; [search] has it once, for all curves.')
-  check_list(where, flag, values)
-  if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-    raise UserError(f'{where} {flag}: numbers are needed, for a search ranks its values by size.')
-  if len(set(values)) < max(2, len(values)):
-    raise UserError(f'{where} {flag}: at least two values are needed, all of them different.')
-  return flag, values

@@ -2,12 +2,12 @@
 """Grids of runs as TOML files: experiments/grids/figure1_mnist.toml.
 
     title = 'one line'
-    [base]     flags of `fedprox_tff.run` that all cells share
+    [base]     flags of `fedprox_tff.run` that all cells share; data_seed = 'seed' makes the seed of a run its data seed
     [grid]     flags with lists of values: the cells are their product
     [[panel]]  a name and flags: alternatives, each multiplied with the grid; they overrule [base]
     [[curve]]  the same, each multiplied with the panels and the grid; in the place of a value, a flag may have a table
-               with one for each panel, by its name
-    [search]   a flag whose value is searched for before the cells are run: see `search`
+               with one for each panel, by its name; `curve_section` has its other keys
+    [search]   flags whose values are searched for before the cells are run: see `search_section` and `search`
     [target]   accuracy: figures and tables say in which round runs reach it
     [figure]   what is drawn of the cells; or of those of other grids, and then it is these that are run: see
                `figure_section`
@@ -26,12 +26,13 @@ from typing import Any, NamedTuple
 
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.config.record import Config
+from fedprox_tff.config.settings import SETTINGS
 from fedprox_tff.config.signatures import parameters
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets import DATASETS
-from fedprox_tff.sweeps import figure_section, grid_checks, search
+from fedprox_tff.sweeps import curve_section, figure_section, grid_checks, search_section, trials
 from fedprox_tff.sweeps.figure_section import FigureSection, Limits
-from fedprox_tff.sweeps.search import Trial
+from fedprox_tff.sweeps.trials import Trial
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'experiments' / 'grids'
 
@@ -46,6 +47,7 @@ class Cell(NamedTuple):
   curve: str  # the [[curve]]'s name, empty in a grid without curves
   config: Config
   panel: str = ''  # the [[panel]]'s name
+  partner: str = ''  # the name of the curve that it is compared with
 
 
 class Grid(NamedTuple):
@@ -62,8 +64,8 @@ class Grid(NamedTuple):
 
   @property
   def num_cells(self) -> int:
-    """How many runs there will be, those of the search included."""
-    return len(self.cells) + sum(len(trial.values) + len(trial.seeds) for trial in self.trials)
+    """How many runs there will be, with as many of searches as their budgets allow."""
+    return len(self.cells) + sum(trial.most_runs + len(trial.seeds) for trial in self.trials)
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
@@ -131,27 +133,33 @@ def _content(path: pathlib.Path) -> dict[str, Any]:
 
 def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Grid:
   """Returns the grid that has its cells in its own file."""
-  panels, curves = (dict(grid_checks.alternatives(content, kind)) for kind in ('panel', 'curve'))
-  grid_checks.check_panels(content, panels, curves)
-  searches = grid_checks.searches(content, list(curves.items()))
+  panels, curves = dict(grid_checks.alternatives(content, 'panel')), curve_section.read(content)
+  grid_checks.check_panels(content, panels, {curve.name: curve.flags for curve in curves})
+  searches = search_section.read(content, curves)
   lists = content.get('grid', {})
-  cells, trials = [], []
-  count = math.prod(map(len, [*lists.values(), panels, curves]))
-  if count > _MOST_CELLS:
-    raise UserError(f'{count:,} cells; a grid of at most {_MOST_CELLS:,} is needed: two grids may share a folder.')
-  if searches is None:
-    for (panel, of_panel), (name, of_curve) in itertools.product(panels.items(), curves.items()):
-      here = {key: value[panel] if isinstance(value, dict) else value for key, value in of_curve.items()}
-      base = {**content.get('base', {}), **of_panel}
-      cells += [
-        Cell(path.stem, name, _config({**base, **point, **here}, overrides, name), panel) for point in _product(lists)
-      ]
+  _check_size(math.prod(map(len, [*lists.values(), panels, curves])))
   points = {key: values for key, values in lists.items() if key != 'seed'}
-  for curve, found in zip(curves.items(), searches or (), strict=searches is not None):
-    trials += search.trials(content, _product(points), curve, found, overrides=overrides, config=_config)
+  curve_section.check_partners(curves, list(_product(points)))
+  cells, searched = [], []
+  if searches is None:
+    for (panel, of_panel), curve in itertools.product(panels.items(), curves):
+      base = {**content.get('base', {}), **of_panel}
+      here = {key: value[panel] if isinstance(value, dict) else value for key, value in curve.flags.items()}
+      for point in filter(curve.exists_at, _product(lists)):
+        config = _config({**base, **point, **here}, overrides, curve.name)
+        cells.append(Cell(path.stem, curve.name, config, panel, curve.partner))
+  for curve, section in zip(curves, searches or (), strict=searches is not None):
+    here = filter(curve.exists_at, _product(points))
+    searched += trials.build(content, here, curve, section, overrides=overrides, config=_config)
+  _check_size(sum(trial.most_runs + len(trial.seeds) for trial in searched))
   limits = {table['name']: figure_section.limits_of(table) for table in content.get('panel', [])}
   target = content.get('target', {}).get('accuracy')
-  return Grid(path.stem, '', cells, trials, target, tuple(points), limits)
+  return Grid(path.stem, '', cells, searched, target, tuple(points), limits)
+
+
+def _check_size(num_cells: int) -> None:
+  if num_cells > _MOST_CELLS:
+    raise UserError(f'{num_cells:,} cells; a grid of at most {_MOST_CELLS:,} is needed: two grids may share a folder.')
 
 
 def _joined(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Grid:
@@ -205,6 +213,8 @@ def _product(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _config(values: Mapping[str, Any], overrides: Mapping[str, Any], curve: str) -> Config:
   values = {**values, **overrides}
+  if values.get('data_seed') == grid_checks.AS_SEED:
+    values['data_seed'] = values.get('seed', SETTINGS['seed'].default)
   dataset = FLAGS['dataset'].parse(values.get('dataset', FLAGS['dataset'].parameter.default))
   if 'data_dir' in overrides and 'data_dir' not in parameters(DATASETS[dataset]):
     del values['data_dir']  # one --data_dir for a sweep of MNIST and of generated data

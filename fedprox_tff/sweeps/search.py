@@ -1,165 +1,181 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The search for one flag's value, such as a learning rate, that goes before the cells of a grid.
+"""The searches that go before the cells of a grid: what they run, what they choose, and what it took.
 
-    [search]
-    seed = 100                          of all runs of the search; no cell has it
-    rounds = 50                         of the same; without it, as many as the cells'
-    learning_rate = [0.01, 0.03, 0.1]   the flag and the values to try
+`search_section` says what a grid's file has of it, and `pattern_search` how a search goes on. Each curve has a search
+of its own, a trial, at each point of [grid] but for seeds. The values that it chooses are those of the trial's cells.
 
-A [[curve]] may search for another flag, or among other values: search = { server_learning_rate = [0.03, 0.1, 0.3] }.
-All curves try equally many: that is the budget. Each curve has a trial of its own at each point of [grid] but for
-seeds. The value whose run has the smallest training loss, mean of its last ten evaluated rounds, is that of the
-trial's cells; no test data take part. A run whose loss is not finite there, or whose server took no step for ten rounds
-in a row, has diverged, and loses.
+The criterion of a run is the mean of train/loss, or of personal/loss, over the evaluated rounds among its last ten
+rounds. With train/loss, no test data take part. Where clients have no models of their own, the global one serves them,
+so that test/loss stands for personal/loss. A run whose loss is not finite there, or whose server took no step for ten
+rounds in a row, has diverged: its criterion is infinite.
+
+Nothing is remembered: the same runs lead to the same choices.
 """
 
 import csv
-import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from fedprox_tff.config.record import Config
-from fedprox_tff.config.settings import SETTINGS
-from fedprox_tff.core.errors import UserError
 from fedprox_tff.machine import files
-from fedprox_tff.sweeps import grid_checks
+from fedprox_tff.sweeps import pattern_search
+from fedprox_tff.sweeps.pattern_search import End, Point
+from fedprox_tff.sweeps.trials import Trial, Values
 from fedprox_tff.training import columns, metrics_file, outcome
 
-LAST = 10  # evaluated rounds that the criterion is a mean of
+LAST = 10  # rounds that the criterion is a mean of
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-  """The search of one curve at one point of a grid, and the cells that have its result."""
+class Result(NamedTuple):
+  """What a search takes from one of its runs."""
 
-  curve: str
-  point: Mapping[str, Any]  # what the grid's lists, but for seeds, are here
-  flag: str
-  values: Sequence[Any]
-  candidates: Sequence[Config]  # a run for each value
-  cell_of: Callable[[Any, int], Config]  # (value, seed)
-  seeds: Sequence[int]
+  criterion: float  # infinite if the run diverged
+  local_steps: int  # of all clients together, over all rounds
 
-  def cells(self, value: Any) -> list[Config]:
-    """Returns the cells, one for each seed, with a value of the flag."""
-    return [self.cell_of(value, seed) for seed in self.seeds]
 
-  def __str__(self) -> str:
-    return ', '.join(filter(None, (self.curve, *(f'{key}={value}' for key, value in self.point.items()))))
+class Tried(NamedTuple):
+  """A point that a search tried."""
+
+  values: Values
+  criterion: float  # the mean over seeds; infinite if a run diverged
+  seeds: int  # how many it was run with
+  local_steps: int  # of these runs together
 
 
 class Choice(NamedTuple):
   """The end of a trial."""
 
   trial: Trial
-  value: Any
-  losses: Sequence[float]  # the criterion, by value; infinite where the run diverged
+  values: Values
+  ends: Mapping[str, End]  # by flag, if the value is the largest or smallest tried beside the others: why
+  tried: Sequence[Tried]  # in the order in which the search came to them
 
   @property
   def cells(self) -> list[Config]:
-    """The cells with the chosen value."""
-    return self.trial.cells(self.value)
+    """The cells with the chosen values."""
+    return self.trial.cells(self.values)
 
   @property
-  def is_at_the_end(self) -> bool:
-    """Whether the value is the largest or smallest that was tried, so that a better one may lie beyond."""
-    return self.value in (min(self.trial.values), max(self.trial.values))
+  def runs(self) -> int:
+    """How many runs the search took."""
+    return sum(tried.seeds for tried in self.tried)
+
+  @property
+  def local_steps(self) -> int:
+    """How many local steps these took."""
+    return sum(tried.local_steps for tried in self.tried)
+
+  @property
+  def criterion(self) -> float:
+    """That of the chosen values."""
+    return next(tried.criterion for tried in self.tried if tried.values == self.values)
 
   def __str__(self) -> str:
-    others = [
-      f'{value}: {_loss(loss)}'
-      for value, loss in zip(self.trial.values, self.losses, strict=True)
-      if value != self.value
-    ]
-    loss = self.losses[self.trial.values.index(self.value)]
-    return f'{self.trial}: {self.trial.flag}={self.value}, training loss {_loss(loss)} ({", ".join(others)})'
+    ends = ''.join(f' (end of {flag}: {why})' for flag, why in self.ends.items())
+    loss = f'{self.criterion:.4g}' if math.isfinite(self.criterion) else 'diverged'
+    took = f'{len(self.tried)} points, {self.runs} runs, {self.local_steps:,} local steps'
+    return f'{self.trial}: {in_words(self.values)}{ends}, {self.trial.section.criterion} {loss} ({took})'
 
 
-def trials(
-  content: Mapping[str, Any],
-  points: Iterable[Mapping[str, Any]],
-  curve: tuple[str, Mapping[str, Any]],
-  found: grid_checks.Search,
-  *,
-  overrides: Mapping[str, Any],
-  config: Callable[..., Config],
-) -> Iterator[Trial]:
-  """Yields the trial of a curve at each point of a grid.
+class Progress(NamedTuple):
+  """How far a trial is."""
+
+  runs: Sequence[Config]  # all that it has asked for so far
+  choice: Choice | None  # None until it has ended
+
+
+class Results:
+  """What searches take from their runs, each of which is read once."""
+
+  def __init__(self, find: Callable[[Config], pathlib.Path | None]):
+    """Takes runs from folders; `find` returns that of a run that is done, else None."""
+    self._find = find
+    self._known: dict[tuple[Config, str], Result] = {}
+
+  def of(self, config: Config, criterion: str) -> Result | None:
+    """Returns the result of a run; None if it is not done."""
+    key = (config, criterion)
+    if key not in self._known:
+      folder = self._find(config)
+      if folder is None:
+        return None
+      self._known[key] = measure(config, folder, criterion)
+    return self._known[key]
+
+
+def look(trial: Trial, results: Results) -> Progress:
+  """Returns how far a trial is, by those of its runs that are done."""
+  section = trial.section
+
+  def config(point: Point, seed: int) -> Config:
+    return trial.run_of(trial.values(point), section.seeds[seed])
+
+  def result(point: Point, seed: int) -> Result | None:
+    return results.of(config(point, seed), section.criterion)
+
+  def criterion(point: Point, seed: int) -> float | None:
+    found = result(point, seed)
+    return None if found is None else found.criterion
+
+  walk = pattern_search.walk(
+    [len(ladder.rungs) for ladder in section.ladders],
+    tuple(ladder.start for ladder in section.ladders),
+    criterion,
+    most=section.most,
+    within=section.within,
+    num_seeds=len(section.seeds),
+  )
+  runs = [config(*run) for run in walk.runs]
+  if walk.best is None:
+    return Progress(runs, None)
+  tried = []
+  for point, mean in walk.criteria.items():
+    steps = [result(*run).local_steps for run in walk.runs if run[0] == point]
+    tried.append(Tried(trial.values(point), mean, len(steps), sum(steps)))
+  ends = {section.ladders[i].flag: why for i, why in walk.ends.items()}
+  return Progress(runs, Choice(trial, trial.values(walk.best), ends, tried))
+
+
+def measure(config: Config, folder: pathlib.Path, criterion: str) -> Result:
+  """Returns what a search takes from a run, of its rounds up to the config's.
 
   Args:
-    content: The grid's file.
-    points: The product of its lists but for seeds.
-    curve: Name and flags.
-    found: The curve's search.
-    overrides: Flags that replace what the file says. A seed is that of the cells, not of the search, and the search
-      never has more rounds than its own.
-    config: `(flags, overrides, curve)` to a cell's config.
-
-  Raises:
-    UserError: If a cell has the seed of the search, or an override the flag that is searched for.
+    config: The run.
+    folder: Its folder.
+    criterion: The column that is to be small.
   """
-  name, flags = curve
-  if found.flag in overrides:
-    raise UserError(f'--{found.flag}: the search of this grid finds it; it cannot be set.')
-  base = {**content.get('base', {}), **flags}
-  seeds = content.get('grid', {}).get('seed', [base.get('seed', SETTINGS['seed'].default)])
-  seeds = list(dict.fromkeys(int(seed) for seed in ([overrides['seed']] if 'seed' in overrides else seeds)))
-  if found.fixed['seed'] in seeds:
-    raise UserError(f'[search] seed = {found.fixed["seed"]}: cells have it too; a seed that none has is needed.')
-  lasting = {key: value for key, value in overrides.items() if key != 'seed'}
-  brief = lasting
-  if 'rounds' in lasting and 'rounds' in found.fixed:
-    brief = lasting | {'rounds': min(int(lasting['rounds']), found.fixed['rounds'])}
-  for point in points:
-
-    def cell_of(value: Any, seed: int, point: Mapping[str, Any] = point) -> Config:
-      return config({**base, **point, found.flag: value, 'seed': seed}, lasting, name)
-
-    candidates = [config({**base, **point, found.flag: value, **found.fixed}, brief, name) for value in found.values]
-    yield Trial(name, point, found.flag, found.values, candidates, cell_of, seeds)
-
-
-def choose(trial: Trial, find: Callable[[Config], pathlib.Path | None]) -> Choice | None:
-  """Returns the end of a trial: the first of the values with the smallest criterion.
-
-  Args:
-    trial: The trial.
-    find: Returns the folder of a run that is done, else None.
-
-  Returns:
-    The choice; None until all runs of the search are done.
-  """
-  folders = [find(config) for config in trial.candidates]
-  if None in folders:
-    return None
-  losses = [criterion(config, folder) for config, folder in zip(trial.candidates, folders, strict=True)]
-  return Choice(trial, trial.values[losses.index(min(losses))], losses)
-
-
-def criterion(config: Config, folder: pathlib.Path) -> float:
-  """Returns the mean training loss of a run's last ten evaluated rounds, up to the config's; inf if it diverged."""
   rows = [row for row in metrics_file.read(folder).rows if row[columns.ROUND_NUM.name] <= config.rounds]
+  steps = [row.get(columns.COHORT_STEPS.name, math.nan) for row in rows]
+  local_steps = int(sum(number for number in steps if math.isfinite(number)))
   if outcome.trouble(rows):  # a server that never moved has a finite loss, too
-    return math.inf
-  losses = [row[columns.TRAIN_LOSS.name] for row in rows if outcome.is_evaluated(row)][-LAST:]
+    return Result(math.inf, local_steps)
+  if all(math.isnan(row.get(criterion, math.nan)) for row in rows):
+    criterion = columns.SERVED.get(criterion, criterion)
+  evaluated = [row for row in rows if outcome.is_evaluated(row)]
+  recent = [row for row in evaluated if row[columns.ROUND_NUM.name] > config.rounds - LAST]
+  losses = [row[criterion] for row in recent or evaluated[-1:]]
   mean = sum(losses) / len(losses)
-  return mean if math.isfinite(mean) else math.inf
+  return Result(mean if math.isfinite(mean) else math.inf, local_steps)
 
 
 def write(path: pathlib.Path, choices: Sequence[Choice]) -> None:
-  """Writes the choices of a grid as CSV, a row for each value that was tried, at once or not at all."""
+  """Writes the choices of a grid as CSV, a row for each point that was tried, at once or not at all."""
   points = list(dict.fromkeys(key for choice in choices for key in choice.trial.point))
+  criterion = choices[0].trial.section.criterion
   with files.replacing(path) as unfinished, unfinished.open('w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['curve', *points, 'flag', 'value', columns.TRAIN_LOSS.name, 'chosen'])
+    writer.writerow(['curve', *points, 'values', criterion, 'seeds', 'chosen', 'end', 'local_steps'])
     for choice in choices:
-      trial = choice.trial
-      for value, loss in zip(trial.values, choice.losses, strict=True):
-        point = [trial.point.get(key) for key in points]
-        writer.writerow([trial.curve, *point, trial.flag, value, loss, int(value == choice.value)])
+      point = [choice.trial.point.get(key) for key in points]
+      for tried in choice.tried:
+        is_chosen = tried.values == choice.values
+        end = ', '.join(f'{flag}: {why}' for flag, why in choice.ends.items()) if is_chosen else ''
+        row = [in_words(tried.values), tried.criterion, tried.seeds, int(is_chosen), end, tried.local_steps]
+        writer.writerow([choice.trial.curve, *point, *row])
 
 
-def _loss(loss: float) -> str:
-  return f'{loss:.4g}' if math.isfinite(loss) else 'diverged'
+def in_words(values: Values) -> str:
+  """Returns values of flags in one line."""
+  return ', '.join(f'{flag}={value}' for flag, value in values.items())

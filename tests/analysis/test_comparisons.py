@@ -15,7 +15,7 @@ from analysis.numbers import ranking
 from analysis.read import comparisons
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
-from fedprox_tff.sweeps import grids
+from fedprox_tff.sweeps import grids, search
 
 GRID = """
 title = 'three methods'
@@ -26,9 +26,11 @@ rounds = 3
 stragglers = [0.0, 0.9]
 seed = [0, 1]
 [search]
-seed = 100
+seeds = [100, 101]
 rounds = 2
-learning_rate = [0.01, 0.03, 0.1]
+most = 3
+within = 1.25
+learning_rate = { start = 0.03, factor = 3.1623, low = 1e-3, high = 1.0 }
 [target]
 accuracy = 0.5
 [[curve]]
@@ -77,13 +79,14 @@ def results(grid, tmp_path):
   """Runs in folders whose names say nothing: 0.03 wins each search, and other values have runs that must not count."""
   number = 0
   for trial in grids.read(grid).trials:
-    for config, loss in zip(trial.candidates, (2.0, 1.0, float('nan')), strict=True):
+    for rate, loss, seed in ((0.03, 1.0, 100), (0.0095, 2.0, 100), (0.095, float('nan'), 100), (0.03, 1.3, 101)):
+      config = trial.run_of({'learning_rate': rate}, seed)
       write(tmp_path / 'results' / 'search' / f'{number}', config, [0.1, 0.1, 0.1], [3.0, loss, loss])
       number += 1
-    for config, accuracies in zip(trial.cells(0.03), ACCURACIES[trial.curve], strict=True):
+    for config, accuracies in zip(trial.cells({'learning_rate': 0.03}), ACCURACIES[trial.curve], strict=True):
       write(tmp_path / 'results' / f'{number}', config, accuracies, [3.0, 2.0, 1.5, 1.0])
       number += 1
-    write(tmp_path / 'results' / f'{number}', trial.cells(0.01)[0], [1.0] * 4)
+    write(tmp_path / 'results' / f'{number}', trial.cells({'learning_rate': 0.0095})[0], [1.0] * 4)
     number += 1
   return tmp_path / 'results'
 
@@ -109,8 +112,9 @@ def run(capsys, main, *argv):
 def test_cells_have_the_runs_of_the_chosen_value(grid, results):
   comparison, notes = comparisons.fill(grid, results)
   assert notes == []
-  assert [choice.value for choice in comparison.choices] == [0.03] * 8
-  assert comparison.choices[0].losses == pytest.approx([(3.0 + 2.0 + 2.0) / 3, 5.0 / 3, np.inf])
+  assert [choice.values for choice in comparison.choices] == [{'learning_rate': 0.03}] * 8
+  criteria = [tried.criterion for tried in comparison.choices[0].tried]
+  assert criteria == pytest.approx([(5.0 / 3 + 5.6 / 3) / 2, (3.0 + 2.0 + 2.0) / 3, np.inf])
   assert [cell.panel for cell in comparison.cells[:2]] == ['No stragglers', '90 % stragglers']
   assert comparison.panels() == [[0, 2, 4, 6], [1, 3, 5, 7]]
   assert all(list(cell.runs) == [0, 1] for cell in comparison.cells)
@@ -138,8 +142,7 @@ def test_ranking_differences_and_rounds_to_the_target(grid, results):
   assert rows['rounds_mean'].tolist()[:2] == [1.5, 1.0]
   assert rows['rounds_mean'].isna().tolist() == [False, False, True, True]
   assert rows['loss_mean'].tolist() == [7.5 / 4] * 4
-  assert rows['value'].tolist() == [0.03] * 4
-  assert not rows['at_end'].any()
+  assert rows['chosen'].tolist() == ['learning rate 0.03'] * 4
   assert rows['personal_mean'].isna().all()
 
 
@@ -186,7 +189,7 @@ def test_csv_and_curves_have_all_numbers(grid, results, capsys):
 
 def test_personal_models_have_a_column(grid, results, capsys):
   trial = grids.read(grid).trials[2]
-  for i, config in enumerate(trial.cells(0.03)):
+  for i, config in enumerate(trial.cells({'learning_rate': 0.03})):
     path = folder_of(config, results)
     rows = pd.read_csv(path / 'metrics.csv')
     rows.assign(**{'personal/accuracy': [np.nan, 0.8, 0.9, 1.0 - 0.3 * i]}).to_csv(
@@ -201,7 +204,7 @@ def test_personal_models_have_a_column(grid, results, capsys):
 
 def test_what_is_missing_is_named_and_ranked_last(grid, results, capsys):
   comparison, _ = comparisons.fill(grid, results)
-  for config in (*comparison.choices[2].trial.candidates[:1], comparison.choices[0].cells[1]):
+  for config in (comparison.choices[2].trial.start, comparison.choices[0].cells[1]):
     (folder_of(config, results) / 'config.json').unlink()
   code, out, err = run(capsys, table.main, grid, f'--results_dir={results}')
   assert code == 0
@@ -263,18 +266,25 @@ def test_a_grid_without_search_is_no_comparison(tmp_path):
 
 @pytest.mark.parametrize('name', arguments.COMPARISONS)
 def test_the_comparisons_of_this_project(name):
-  """Five seeds, equal budgets, the default among the values tried, one policy but for the curve that says so."""
+  """Five seeds, equal budgets, the default inside the ladder, one policy but for the curve that says so."""
   grid = grids.read(grids.find(name))
   assert grid.target
-  assert {len(trial.values) for trial in grid.trials} == {5}
+  assert {(trial.section.most, trial.section.within, *trial.section.seeds) for trial in grid.trials} == {
+    (12, 1.25, 100, 101)
+  }
   for trial in grid.trials:
     assert trial.seeds == [0, 1, 2, 3, 4]
-    tried = trial.candidates[0]
+    tried = trial.start
     default = Config.from_flags({'dataset': tried.dataset.name, 'algorithm': tried.algorithm.name})
-    assert default.flat()[trial.flag] in trial.values, trial
-    assert {config.seed for config in trial.candidates} == {100}
-    assert {config.rounds_per_evaluation for config in trial.candidates} == {1}
+    for ladder in trial.section.ladders:
+      assert ladder.rungs[0] < default.flat()[ladder.flag] < ladder.rungs[-1], trial
     expected = 'drop' if 'drops' in trial.curve else 'partial'
-    assert {config.straggler_policy for config in trial.candidates} == {expected}
+    assert tried.straggler_policy == expected
   assert grid.trials[0].curve == 'FedAvg'
   assert len({str(trial) for trial in grid.trials}) == len(grid.trials)
+
+
+def test_a_choice_in_the_words_of_a_table(grid):
+  trial = grids.read(grid).trials[0]
+  choice = search.Choice(trial, {'learning_rate': 0.03, 'beta': 0.1}, {'beta': 'limit'}, [])
+  assert ranking.in_words(choice) == 'learning rate 0.03, beta 0.1 (end)'

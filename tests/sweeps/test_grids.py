@@ -178,6 +178,94 @@ def test_a_grid_is_found_by_name_and_by_path(tmp_path):
     grids.find('figure99')
 
 
+def test_data_seed_may_be_the_seed(tmp_path):
+  text = '[base]\ndataset = "digits"\ndata_seed = "seed"\n[grid]\nseed = [0, 4]\n'
+  for content, seeds in ((text, [0, 4]), (text + '[[curve]]\nname = "a"\ndata_seed = 2', [2, 2])):
+    assert [config.flat()['data_seed'] for config in configs(read(tmp_path, content))] == seeds
+  for overrides, data_seed in (({'seed': '7'}, 7), ({'data_seed': '3'}, 3)):
+    made = configs(read(tmp_path, '[base]\ndataset = "digits"\ndata_seed = "seed"', overrides))
+    assert [config.flat()['data_seed'] for config in made] == [data_seed]
+  [config] = configs(read(tmp_path, '[base]\ndataset = "digits"\ndata_seed = "seed"'))
+  assert config == Config.from_flags({'dataset': 'digits'})  # the seed's default, 0
+
+
+CURVES = """
+[base]
+dataset = 'digits'
+[grid]
+stragglers = [0, 0.5]
+weighting = ['uniform', 'examples']
+seed = [0, 1]
+[[curve]]
+name = 'a'
+[[curve]]
+name = 'b'
+mu = 0
+partner = 'a'
+only = { weighting = ['uniform'], stragglers = [0.5] }
+"""
+SECTION = """
+[search]
+seeds = [9]
+most = 3
+within = 1
+learning_rate = { start = 0.1, factor = 10, low = 0.01, high = 1.0 }
+"""
+
+
+def test_a_curve_may_exist_at_some_points_only(tmp_path):
+  cells = read(tmp_path, CURVES).cells
+  points = [(c.config.stragglers, c.config.weighting, c.config.seed) for c in cells if c.curve == 'b']
+  assert points == [(0.5, 'uniform', 0), (0.5, 'uniform', 1)]
+  assert len(cells) == 8 + 2
+  assert {(c.curve, c.partner) for c in cells} == {('a', ''), ('b', 'a')}
+  trials = read(tmp_path, SECTION + CURVES).trials
+  assert [str(trial) for trial in trials[3:]] == [
+    'a, stragglers=0.5, weighting=examples',
+    'b, stragglers=0.5, weighting=uniform',
+  ]
+  assert [trial.partner for trial in trials[3:]] == ['', 'a']
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'said'),
+  [
+    ("partner = 'a'", "partner = 'b'", ['[[curve]] b: partner = b', 'there are a']),
+    ("partner = 'a'", "partner = 'c'", ['[[curve]] b: partner = c', 'there are a']),
+    ("partner = 'a'", "partner = ''", ['[[curve]] b: partner = : the name of another curve']),
+    ("partner = 'a'", "partner = ['a']", ["[[curve]] b: partner = ['a']"]),
+    ("name = 'a'", "name = 'a'\nonly = { weighting = ['examples'] }",
+     ['[[curve]] b: partner = a: it does not exist at stragglers = 0.5, weighting = uniform']),
+    ("name = 'a'", "name = 'a'\npartner = 'b'", ['[[curve]] a: partner = b: it does not exist at stragglers = 0']),
+    ("{ weighting = ['uniform'], stragglers = [0.5] }", "{ mu = [0] }",
+     ['[[curve]] b: only: mu: a flag with a list in [grid]', 'there are stragglers, weighting']),
+    ("{ weighting = ['uniform'], stragglers = [0.5] }", "{ seed = [0] }", ['[[curve]] b: only: seed: a flag']),
+    ("{ weighting = ['uniform'], stragglers = [0.5] }", "{}", ['[[curve]] b: only: a table of lists']),
+    ("{ weighting = ['uniform'], stragglers = [0.5] }", "'uniform'", ['[[curve]] b: only: a table of lists']),
+    ("['uniform'], stragglers", "'uniform', stragglers", ['[[curve]] b: only: weighting: a list of values']),
+    ("stragglers = [0.5] }", "stragglers = [0.25] }", ['only: stragglers = 0.25: [grid] has 0, 0.5.']),
+    ("stragglers = [0.5] }", "stragglers = [5] }", ['[[curve]] b: only: --stragglers=5']),
+    ("mu = 0", "data_seed = 'seed'", ['[[curve]] b: --data_seed=seed: a whole number']),
+    ("seed = [0, 1]", "data_seed = ['seed']", ['[grid] --data_seed=seed: a whole number']),
+    ("dataset = 'digits'", "epochs = 'seed'", ['[base] --epochs=seed: a whole number']),
+    ("mu = 0", "note = ''", ["[[curve]] b: note: one line of text is needed, not ''"]),
+    ("mu = 0", "note = 3", ['[[curve]] b: note: one line of text']),
+    ("mu = 0", "note = \"a\\nb\"", ['[[curve]] b: note: one line of text']),
+    ("mu = 0", "note = 'why'", ['[[curve]] b: note: a section [search] is needed']),
+  ],
+)  # fmt: skip
+def test_what_is_wrong_with_curves_is_said(tmp_path, old, new, said):
+  assert old in CURVES
+  got = message(tmp_path, CURVES.replace(old, new))
+  for part in said:
+    assert part in got
+
+
+def test_a_grid_with_too_many_runs_of_searches_is_refused(tmp_path):
+  text = SECTION.replace('[9]', str(list(range(9, 2009)))) + CURVES
+  assert '30,010 cells; a grid of at most 20,000' in message(tmp_path, text)  # 5 trials of 3 points, and 2 cells each
+
+
 # The paper's figures: how many cells, and what each of their panels must hold.
 @pytest.mark.parametrize(
   ('name', 'num_cells', 'panels'),
@@ -270,7 +358,7 @@ def test_a_figure_of_other_grids_has_their_cells(tmp_path):
     ),
     (PANELS.replace('Two = 0.5', 'Too = 0.5'), ['[[curve]] a: mu', 'there are Even, Two']),
     (PANELS.replace('Two = 0.5', 'Two = -0.5'), ['[[curve]] a: --mu=-0.5']),
-    ('[[panel]]\nname = "a"\n[search]\nseed = 9\nlearning_rate = [0.1, 0.2]', ['[[panel]]', 'a grid with [search]']),
+    ('[[panel]]\nname = "a"\n[search]\nseeds = [9]', ['[[panel]]', 'a grid with [search]']),
     ('[figure]\nrow = "mu"', ['[figure] row', 'allowed are title, y, rows']),
     ('[figure]\ny = "mu"', ['[figure] y', 'a list of texts']),
     ('[figure]\ny = ["loss"]', ['[figure] y', 'there are round_num']),
