@@ -5,9 +5,10 @@
 of its own, a trial, at each point of [grid] but for seeds. The values that it chooses are those of the trial's cells.
 
 The criterion of a run is the mean of train/loss, or of personal/loss, over the evaluated rounds among its last ten
-rounds. With train/loss, no test data take part. Where clients have no models of their own, the global one serves them,
-so that test/loss stands for personal/loss. A run whose loss is not finite there, or whose server took no step for ten
-rounds in a row, has diverged: its criterion is infinite.
+rounds; round 0, which is before training, is none of them. If none was evaluated, the last one before counts. With
+train/loss, no test data take part. Where clients have no models of their own, the global one serves them, so that
+test/loss stands for personal/loss. A run whose loss is not finite there, or whose server took no step for ten rounds in
+a row, has diverged: its criterion is infinite.
 
 Nothing is remembered: the same runs lead to the same choices.
 """
@@ -154,7 +155,7 @@ def measure(config: Config, folder: pathlib.Path, criterion: str) -> Result:
   if all(math.isnan(row.get(criterion, math.nan)) for row in rows):
     criterion = columns.SERVED.get(criterion, criterion)
   evaluated = [row for row in rows if outcome.is_evaluated(row)]
-  recent = [row for row in evaluated if row[columns.ROUND_NUM.name] > config.rounds - LAST]
+  recent = [row for row in evaluated if row[columns.ROUND_NUM.name] > max(0, config.rounds - LAST)]
   losses = [row[criterion] for row in recent or evaluated[-1:]]
   mean = sum(losses) / len(losses)
   return Result(mean if math.isfinite(mean) else math.inf, local_steps)

@@ -114,7 +114,7 @@ def test_cells_have_the_runs_of_the_chosen_value(grid, results):
   assert notes == []
   assert [choice.values for choice in comparison.choices] == [{'learning_rate': 0.03}] * 8
   criteria = [tried.criterion for tried in comparison.choices[0].tried]
-  assert criteria == pytest.approx([(5.0 / 3 + 5.6 / 3) / 2, (3.0 + 2.0 + 2.0) / 3, np.inf])
+  assert criteria == pytest.approx([(1.0 + 1.3) / 2, 2.0, np.inf])
   assert [cell.panel for cell in comparison.cells[:2]] == ['No stragglers', '90 % stragglers']
   assert comparison.panels() == [[0, 2, 4, 6], [1, 3, 5, 7]]
   assert all(list(cell.runs) == [0, 1] for cell in comparison.cells)

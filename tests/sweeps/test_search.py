@@ -140,6 +140,14 @@ def test_the_criterion_is_the_mean_of_the_evaluated_among_the_last_ten_rounds(tm
   assert result == (pytest.approx(criterion), 7 * 20)
 
 
+def test_round_0_is_before_training_and_does_not_count(tmp_path):
+  trial = read(tmp_path, overrides={'rounds': '5'}).trials[0]
+  folder = write_run(tmp_path / 'run', [9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+  assert search.measure(trial.start, folder, 'train/loss') == (3.0, 5 * 7)
+  trial = read(tmp_path, overrides={'rounds': '0'}).trials[0]
+  assert search.measure(trial.start, write_run(tmp_path / 'run', [9.0]), 'train/loss') == (9.0, 0)
+
+
 def test_own_models_can_be_the_criterion_and_the_global_one_where_there_are_none(tmp_path):
   config = read(tmp_path).trials[0].start
   losses, own = [3.0] * 21, [9.0] * 12 + ['nan', 2.0, 4.0] * 3
