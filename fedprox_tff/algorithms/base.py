@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from fedprox_tff.algorithms.needs import Needs
 from fedprox_tff.core import tree
 from fedprox_tff.core.columns import Column
 from fedprox_tff.core.tree import Weights
@@ -154,7 +155,8 @@ class ServerRule(NamedTuple):
       descends the mean update.
     message: `(server, report, hparams)` to the next round's message, from the server before the round; after either
       step of the server. None: the message stays, unless `update` replaces it.
-    evaluated: `server` to the weights to evaluate. None: w^t.
+    evaluated: `server` to the weights to evaluate. None: w^t. Where somebody sets the weights, `init` makes anew what
+      the server of such a method keeps, and it must be these weights that are evaluated then.
   """
 
   hparams: Hparams = NOTHING
@@ -162,16 +164,6 @@ class ServerRule(NamedTuple):
   update: Callable[[Server, Report, Hparams], Server] | None = None
   message: Callable[[Server, Report, Hparams], Weights] | None = None
   evaluated: Callable[[Server], Weights] | None = None
-
-
-class Needs(NamedTuple):
-  """What a method needs of the rest of a run."""
-
-  plain_sgd: bool = False  # the rule holds for clients of plain SGD only
-  own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
-  all_clients: bool = False  # every client takes part in every round
-  num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
-  components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
 
 
 class Schedule(NamedTuple):

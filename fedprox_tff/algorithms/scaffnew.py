@@ -78,7 +78,7 @@ def scaffnew(*, communication_probability: Annotated[float, (1e-6, 1)] = 0.1) ->
       finish=finish,
     ),
     server=ServerRule(update=update),
-    needs=Needs(all_clients=True, plain_sgd=True),
+    needs=Needs(all_clients=True, plain_mean=True, plain_sgd=True),
     schedule=Schedule(round_steps=round_steps),
     policy=Policy(stragglers='partial', weighting='uniform'),
   )

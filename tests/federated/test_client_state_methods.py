@@ -168,7 +168,7 @@ def test_fedinits_last_is_that_of_the_clients_own_last_round():
 @pytest.mark.parametrize('name', ['fedinit', 'fedlesam', 'scaffnew'])
 def test_a_client_that_joins_later_begins_as_fedavgs(name):
   """Client 1, after client 2 has brought x to 3.75: that w^0 was 0 is nothing to it."""
-  federation = federation_of(name)
+  federation = problems.Federation(problems.on_any_clients(federation_of(name).process))
   assert federation.play(problems.payloads(problems.Q[1:], uniform=True), clients=[1]) == 3.75
   x = federation.play(problems.payloads(problems.Q[:1], uniform=True), clients=[0])
   assert x == pytest.approx(3.75 * 0.75**2, rel=1e-6)

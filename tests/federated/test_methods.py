@@ -185,6 +185,7 @@ def test_records_do_not_change_unnoticed():
 
 LARGE_TAU = {'server_learning_rate': 2e6, 'tau': 1e6}
 FIRST = {'scaffold_option': 1}
+EXP_OF_SCAFFOLD = {'backbone': 'scaffold'}
 # What a method is at a setting: another one at its setting, round by round.
 REDUCTIONS = [
   ('fedprox', {'mu': 0.0}, 'fedavg', {}),
@@ -368,9 +369,14 @@ def test_tffs_form_is_tffs_optimizer(name):
 every_method = pytest.mark.parametrize('name', ON_QUADRATICS)
 
 
+def on_any_clients(name, arguments=None, start=2.0):
+  """Returns the process of a method that takes also rounds which the method is not defined for."""
+  return problems.on_any_clients(build(name, arguments, start=start, learning_rate=0.5))
+
+
 @every_method
 def test_the_order_of_clients_does_not_matter(name):
-  forward, backward = (problems.Federation(build(name, start=2.0, learning_rate=0.5)) for _ in range(2))
+  forward, backward = (problems.Federation(on_any_clients(name)) for _ in range(2))
   for _ in range(3):
     payloads = problems.payloads(problems.W)
     x = forward.play(payloads)
@@ -383,7 +389,7 @@ def test_the_order_of_clients_does_not_matter(name):
 @every_method
 def test_a_client_twice_is_one_of_twice_the_weight(name):
   """A client of Q a second time, and Q with the weights 1 and 2."""
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   heavy = problems.payloads(problems.Q, uniform=True)
   heavy[1]['context'][0]['weight'] = np.float32(2)
   expected = problems.Federation(process).play(heavy)
@@ -393,7 +399,7 @@ def test_a_client_twice_is_one_of_twice_the_weight(name):
 
 @every_method
 def test_a_client_that_is_not_finite_is_left_out(name):
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   federation, expected = problems.Federation(process), problems.Federation(process)
   for _ in range(3):
     x = federation.play(problems.payloads([*problems.W, (1.0, math.nan, 5)]))
@@ -407,7 +413,7 @@ def test_a_client_that_is_not_finite_is_left_out(name):
 
 @every_method
 def test_a_dropped_client_is_no_client(name):
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   federation, expected = problems.Federation(process), problems.Federation(process)
   federation.play(problems.payloads(problems.W))
   expected.play(problems.payloads(problems.W))
@@ -422,7 +428,7 @@ def test_a_dropped_client_is_no_client(name):
 
 @every_method
 def test_nobody_left_leaves_the_server_as_it_is(name):
-  federation = problems.Federation(build(name, start=2.0, learning_rate=0.5))
+  federation = problems.Federation(on_any_clients(name))
   federation.play(problems.payloads(problems.W))
   state, client_states = federation.state, federation.client_states
   for nobody in (problems.payloads(problems.W, num_steps=[0, 0]), []):
@@ -462,15 +468,33 @@ def test_a_client_is_left_out_for_any_part_of_its_report():
   assert (ditto.kept(0), ditto.kept(1)) == ([0.0], [0.0])
 
 
-@every_method
-def test_weights_that_are_set_are_those_that_one_gets(name):
-  federation = problems.Federation(build(name, start=2.0, learning_rate=0.5))
-  process, weights = federation.process, tff.learning.models.ModelWeights((np.float32(1.5),), ())
+@pytest.mark.parametrize(('name', 'arguments'), [*((name, {}) for name in ON_QUADRATICS), ('fedexp', EXP_OF_SCAFFOLD)])
+def test_weights_that_are_set_are_those_that_one_gets(name, arguments):
+  """FedEM's too: test_fedem.py."""
+  process, weights = on_any_clients(name, arguments), tff.learning.models.ModelWeights((np.float32(1.5),), ())
+  later = problems.Federation(process)
+  for _ in range(2):
+    later.play(problems.payloads(problems.W))
+  assert problems.weight_of(process, later.state) != 1.5
+  assert problems.weight_of(process, process.set_model_weights(later.state, weights)) == 1.5
+
+  federation = problems.Federation(process)
   federation.state = process.set_model_weights(federation.state, weights)
-  assert problems.weight_of(process, federation.state) == 1.5
   x = federation.play(problems.payloads(problems.W))
-  expected = problems.run(build(name, start=1.5, learning_rate=0.5), 1, problems.W)[0]
+  expected = problems.run(on_any_clients(name, arguments, start=1.5), 1, problems.W)[0]
   assert x == pytest.approx(expected, rel=1e-6)
+
+
+def test_fedexp_evaluates_the_mean_with_weights_that_were_set():
+  """And with none from before them."""
+  process = build('fedexp', start=2.0, learning_rate=0.25)
+  federation = problems.Federation(process)
+  federation.play(problems.payloads(problems.Q, uniform=True))
+  weights = tff.learning.models.ModelWeights((np.float32(2.5),), ())
+  federation.state = process.set_model_weights(federation.state, weights)
+  x = federation.play(problems.payloads(problems.Q, uniform=True))
+  assert x != pytest.approx(2.5, abs=0.1)
+  assert problems.weight_of(process, federation.state) == pytest.approx((2.5 + x) / 2, rel=1e-6)
 
 
 @every_method
