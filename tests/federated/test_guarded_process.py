@@ -41,6 +41,35 @@ def test_what_remembers_is_not_plain(optimizer):
   assert not is_plain_sgd(optimizer)
 
 
+class OneOfOnesOwn(TFFS.Optimizer):
+  """Has one hyperparameter, and may remember more than it."""
+
+  def __init__(self, hparam, **memory):
+    self._hparam, self._memory = hparam, memory
+
+  def initialize(self, specs):
+    del specs
+    return {self._hparam: 0.1, **self._memory}
+
+  def next(self, state, weights, gradients):
+    raise NotImplementedError
+
+  def get_hparams(self, state):
+    return {self._hparam: state[self._hparam]}
+
+
+@pytest.mark.parametrize(
+  ('optimizer', 'is_plain'),
+  [
+    (OneOfOnesOwn('learning_rate'), True),
+    (OneOfOnesOwn('learning_rate', last_step=0.0), False),
+    (OneOfOnesOwn('rate'), False),
+  ],
+)
+def test_an_optimizer_of_ones_own_is_asked_for_what_it_keeps(optimizer, is_plain):
+  assert is_plain_sgd(optimizer) == is_plain
+
+
 @pytest.mark.parametrize('name', optimizers.OPTIMIZERS)
 def test_of_the_command_lines_optimizers_sgd_alone_is_plain(name):
   assert is_plain_sgd(optimizers.parse('client_optimizer', name).build().build(0.1)) == (name == 'sgd')

@@ -43,6 +43,7 @@ class Method(NamedTuple):
 
 H_AND_SEEN = [[2.6953125, 3.75, 1.0], [2.6953125, -3.75, 1.0]]  # the last x_i, and h_i
 OPT = {'server_learning_rate': 0.1, 'tau': 0.01}
+AUTHORS = {'server_learning_rate': 1.0, 'tau': 3.0, 'fedopt_form': 'authors'}
 
 METHODS = [
   Method('fedavg', [1.875, 2.4609375]),
@@ -55,6 +56,11 @@ METHODS = [
   Method('fedyogi', [0.1875 / (math.sqrt(8.96484375) + 3)], {'server_learning_rate': 1.0, 'tau': 3.0}),
   Method('fedadagrad', [0.0994681], OPT),
   Method('fedadagrad', [0.0099468, 0.0233299], OPT | {'beta_1': 0.9}),
+  # The authors' form. m = 0.1 D and sqrt(v) = 0.1 |D|, as v starts at 0; both corrections are 0.1.
+  Method('fedadam', [0.1875 / 3.1875, 0.1389973], AUTHORS),
+  Method('fedyogi', [2.75 - 0.0015625 / 0.0115625], AUTHORS | {'tau': 0.01}, start=2.75),  # D = 1/64
+  # tau is outside the root: 1.875 / (1.875 + 3), then D = -1.6105769 and v = 3.515625 + 2.5939580.
+  Method('fedadagrad', [0.3846154, 0.6789590], AUTHORS),
   Method('fedgm', [0.35625, 0.8178398]),
   Method('fedgm', [0.178125], {'server_learning_rate': 0.5}),
   Method('fedexp', [1.875], {'epsilon': 0.0}),  # one client does not move: the step is exactly 1
@@ -205,8 +211,10 @@ REDUCTIONS = [
   ('fedadagrad', LARGE_TAU, 'fedavg', {}),
   ('fedadam', LARGE_TAU | {'beta_1': 0.0, 'beta_2': 1.0}, 'fedavg', {}),
   ('fedyogi', LARGE_TAU | {'beta_1': 0.0}, 'fedavg', {}),
+  ('fedadam', {'fedopt_form': 'authors'}, 'fedadam', {'fedopt_form': 'tff'}),
   ('fedinit', {'relaxation': 0.0}, 'fedavg', {}),
   ('fedinit', {'fedinit_average': 'steps'}, 'fedinit', {}),  # where all take part
+  ('fedinit', {'fedinit_newcomers': 'initial'}, 'fedinit', {}),  # in round 1 w^0 is w^t
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
@@ -483,18 +491,6 @@ def test_weights_that_are_set_are_those_that_one_gets(name, arguments):
   x = federation.play(problems.payloads(problems.W))
   expected = problems.run(on_any_clients(name, arguments, start=1.5), 1, problems.W)[0]
   assert x == pytest.approx(expected, rel=1e-6)
-
-
-def test_fedexp_evaluates_the_mean_with_weights_that_were_set():
-  """And with none from before them."""
-  process = build('fedexp', start=2.0, learning_rate=0.25)
-  federation = problems.Federation(process)
-  federation.play(problems.payloads(problems.Q, uniform=True))
-  weights = tff.learning.models.ModelWeights((np.float32(2.5),), ())
-  federation.state = process.set_model_weights(federation.state, weights)
-  x = federation.play(problems.payloads(problems.Q, uniform=True))
-  assert x != pytest.approx(2.5, abs=0.1)
-  assert problems.weight_of(process, federation.state) == pytest.approx((2.5 + x) / 2, rel=1e-6)
 
 
 @every_method
