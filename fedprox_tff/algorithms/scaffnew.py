@@ -12,7 +12,8 @@ The number of steps of a round is so geometric with mean 1 / p, and drawn from (
 0, since x is the plain mean over all clients: the method is defined for full participation, with no straggler left out.
 A client settles h_i when it gets x, which is with the next round. Fewer steps than the coin says (of a straggler, or of
 a client with so few examples that E epochs are over before) leave the rule as it is, for a factor of each client's own
-in the place of p / lr would break the sum. The rule is as secondary sources have it.
+in the place of p / lr would break the sum. The rule is that of the code of VR-ProxSkip, a later paper by two of the
+authors.
 """
 
 from typing import Annotated
