@@ -52,6 +52,11 @@ def process(algorithm, *, start, learning_rate, momentum=None, **kwargs):
   return build_process(algorithm, quadratic(start), client_optimizer=optimizer, **kwargs)
 
 
+def on_any_clients(process):
+  """Returns the process that takes rounds of any clients, also of a method that is defined for all of them only."""
+  return getattr(process, 'unguarded', process)
+
+
 def payloads(clients, *, uniform=False, num_steps=None):
   """Returns the payloads of a round of full-gradient steps: all of a client's examples are one batch."""
   result = []

@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from fedprox_tff.algorithms.needs import Needs
 from fedprox_tff.core import tree
 from fedprox_tff.core.columns import Column
 from fedprox_tff.core.tree import Weights
@@ -200,7 +201,8 @@ class ServerRule(NamedTuple):
       step of the server. None: the message stays, unless `update` replaces it.
     gathered: `(message, mean)` to the message of the round, from the last one and the mean of what clients gathered,
       for methods that send more than that. None: the mean itself.
-    evaluated: `server` to the weights to evaluate. None: w^t.
+    evaluated: `server` to the weights to evaluate. None: w^t. Where somebody sets the weights, `init` makes anew what
+      the server of such a method keeps, and it must be these weights that are evaluated then.
   """
 
   hparams: Hparams = NOTHING
@@ -209,20 +211,6 @@ class ServerRule(NamedTuple):
   message: Callable[[Server, Report, Hparams], Weights] | None = None
   gathered: Callable[[Weights, Weights], Weights] | None = None
   evaluated: Callable[[Server], Weights] | None = None
-
-
-class Needs(NamedTuple):
-  """What a method needs of the rest of a run."""
-
-  plain_sgd: bool = False  # the rule holds for clients of plain SGD only
-  same_rate: bool = False  # the rule holds for a learning rate that stays the same in all rounds
-  sgd: bool = False  # the rule holds for clients of SGD only, plain or with momentum, which it finds in `hparams`
-  own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
-  all_clients: bool = False  # every client takes part in every round
-  num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
-  components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
-  other_batch: bool = False  # a local step uses a second batch, `Batch.other`
-  features: bool = False  # it has a loss of the model's features, `Batch.gradient_of`
 
 
 class Schedule(NamedTuple):

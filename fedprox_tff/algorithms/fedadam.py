@@ -27,8 +27,8 @@ def fedadam(
     beta_1: Decay of the first moment m.
     beta_2: Decay of the second moment v.
     tau: Degree of adaptivity, the smaller the more; its square is the first v.
-    fedopt_form: Whose equations: the paper's, or 'tff' for those of `tff.learning.optimizers.build_adam`, whose epsilon
-      is tau.
+    fedopt_form: Whose equations: the paper's, those of the authors' code, or 'tff' for those of TFF's optimizer. Its
+      epsilon, that of `tff.learning.optimizers.build_adam`, is tau. For Adam the last two are the same.
   """
   papers = fedopt_form == 'paper'
   return fedopt(

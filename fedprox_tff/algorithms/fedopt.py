@@ -5,9 +5,11 @@ FedAvg's clients; with D the mean of w^t - w_k, all elementwise,
 
     m <- beta_1 m + (1 - beta_1) D,    v <- accumulate(v, D^2),    w <- w - lr m / (sqrt(v) + tau),
 
-m from 0 and v from tau^2, without bias correction. That is the paper's form. --fedopt_form=tff is that of TFF's
-optimizers instead, with tau their epsilon: Adam's and Yogi's first steps are corrected for their bias, v starts at 0
-(Adam), 1e-6 (Yogi) or 0.1 (Adagrad), and Adagrad takes the root of v + tau.
+m from 0 and v from tau^2, without bias correction. That is the paper's form. The authors' code, --fedopt_form=authors,
+has Keras' optimizers at the server, with tau their epsilon: Adam's and Yogi's first steps are corrected for their bias,
+and v starts at 0 (google-research/federated, optimization/README.md: "initial accumulator values of 0"). TFF's
+optimizers, --fedopt_form=tff, correct the bias too; v starts at 0 (Adam), 1e-6 (Yogi) or 0.1 (Adagrad), and Adagrad
+takes the root of v + tau.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from fedprox_tff.algorithms.base import Algorithm, Hparams, Report, Server, Serv
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
-Form = Literal['paper', 'tff']
+Form = Literal['paper', 'authors', 'tff']
 
 
 def fedopt(
@@ -63,6 +65,6 @@ def papers_root(v: Any, rounds: Any, hparams: Hparams) -> Any:
 
 
 def unbiased_root(v: Any, rounds: Any, hparams: Hparams) -> Any:
-  """Returns (sqrt(v) + tau) over the correction of the biases of m and v, as TFF's Adam and Yogi have it."""
+  """Returns (sqrt(v) + tau) over the correction of the biases of m and v, as Keras' and TFF's Adam and Yogi have it."""
   correction = tree.sqrt(1 - hparams['beta_2'] ** rounds) / (1 - hparams['beta_1'] ** rounds)
   return (tree.sqrt(v) + hparams['tau']) / correction

@@ -11,7 +11,7 @@ from fedprox_tff.algorithms.fedopt import Form, fedopt, papers_root, unbiased_ro
 from fedprox_tff.core import tree
 from fedprox_tff.core.choices import Share
 
-_TFFS_INITIAL_V = 1e-6
+_INITIAL_V = {'authors': 0.0, 'tff': 1e-6}
 
 
 def fedyogi(
@@ -29,8 +29,8 @@ def fedyogi(
     beta_1: Decay of the first moment m.
     beta_2: 1 - beta_2 is the step of v.
     tau: Degree of adaptivity, the smaller the more; its square is the first v.
-    fedopt_form: Whose equations: the paper's, or 'tff' for those of `tff.learning.optimizers.build_yogi`, whose epsilon
-      is tau.
+    fedopt_form: Whose equations: the paper's, those of the authors' code, or 'tff' for those of TFF's optimizer. Its
+      epsilon, that of `tff.learning.optimizers.build_yogi`, is tau.
   """
   papers = fedopt_form == 'paper'
   return fedopt(
@@ -38,6 +38,6 @@ def fedyogi(
     'FedYogi',
     accumulate=lambda v, squared, hparams: v - (1 - hparams['beta_2']) * squared * tree.sign(v - squared),
     precondition=papers_root if papers else unbiased_root,
-    initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _TFFS_INITIAL_V,
+    initial_v=lambda hparams: hparams['tau'] ** 2 if papers else _INITIAL_V[fedopt_form],
     hparams={'learning_rate': server_learning_rate, 'beta_1': beta_1, 'beta_2': beta_2, 'tau': tau},
   )

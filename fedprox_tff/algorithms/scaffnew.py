@@ -12,8 +12,8 @@ The number of steps of a round is so geometric with mean 1 / p, and drawn from (
 0, since x is the plain mean over all clients: the method is defined for full participation, with no straggler left out.
 A client settles h_i when it gets x, which is with the next round. Fewer steps than the coin says (of a straggler, or of
 a client with so few examples that E epochs are over before) leave the rule as it is, for a factor of each client's own
-in the place of p / lr would break the sum; for the same reason lr stays the same. The rule is as secondary
-sources have it.
+in the place of p / lr would break the sum; for the same reason lr stays the same. The rule is that of the code of
+VR-ProxSkip, a later paper by two of the authors.
 """
 
 from typing import Annotated
@@ -79,7 +79,7 @@ def scaffnew(*, communication_probability: Annotated[float, (1e-6, 1)] = 0.1) ->
       finish=finish,
     ),
     server=ServerRule(update=update),
-    needs=Needs(all_clients=True, plain_sgd=True, same_rate=True),
+    needs=Needs(all_clients=True, plain_mean=True, plain_sgd=True, same_rate=True),
     schedule=Schedule(round_steps=round_steps),
     policy=Policy(stragglers='partial', weighting='uniform'),
   )

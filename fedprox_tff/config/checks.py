@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+from fedprox_tff.algorithms import needs
 from fedprox_tff.algorithms.base import Algorithm, shared_names
 from fedprox_tff.config.settings import OF_RAY
 from fedprox_tff.core.errors import UserError
@@ -50,6 +51,8 @@ def check(config: Any) -> None:
     )
   if algorithm.needs.all_clients:
     _check_full_participation(config, algorithm, source.num_clients)
+  if algorithm.needs.plain_mean and config.weighting != 'uniform':
+    raise UserError(f'--weighting={config.weighting}: {needs.of_plain_mean(algorithm.name)}, uniform.')
 
 
 def check_name(name: str | None) -> None:
@@ -80,15 +83,9 @@ def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
     return
   flag, optimizer = f'--client_optimizer={config.flat()["client_optimizer"]}', config.client_optimizer.build()
   if algorithm.needs.plain_sgd and (optimizer.name != 'sgd' or optimizer.settings):
-    raise UserError(
-      f'{flag}: {algorithm.name} takes w^t - w_k apart into the gradients it is '
-      'the sum of, which only sgd without momentum allows.'
-    )
+    raise UserError(f'{flag}: {needs.of_plain_sgd(algorithm.name)}.')
   if algorithm.needs.sgd and optimizer.name != 'sgd':
-    raise UserError(
-      f'{flag}: {algorithm.name} knows what a local step of sgd adds to w^t - w_k, with momentum or without; no other '
-      'optimizer is possible.'
-    )
+    raise UserError(f'{flag}: {needs.of_sgd(algorithm.name)}.')
   shared = shared_names(algorithm, list(optimizer.settings))
   if shared:
     raise UserError(
@@ -107,14 +104,12 @@ def _check_decay(config: Any, algorithm: Algorithm) -> None:
 
 
 def _check_full_participation(config: Any, algorithm: Algorithm, num_clients: int | None) -> None:
-  needs = f'{algorithm.name} needs all clients in every round'
+  all_clients = needs.of_all_clients(algorithm.name)
   if config.clients_per_round is None:
-    raise UserError(f'--clients_per_round: {needs}, and their number is needed.')
+    raise UserError(f'--clients_per_round: {all_clients}, and their number is needed.')
   if num_clients is not None and config.clients_per_round != num_clients:
-    raise UserError(f'--clients_per_round={config.clients_per_round}: {needs}, {num_clients}.')
+    raise UserError(f'--clients_per_round={config.clients_per_round}: {all_clients}, {num_clients}.')
   if config.sampling != 'uniform':
-    raise UserError(f'--sampling={config.sampling}: {needs}, once; --sampling=uniform draws them so.')
+    raise UserError(f'--sampling={config.sampling}: {all_clients}, once; --sampling=uniform draws them so.')
   if config.stragglers and config.straggler_policy == 'drop':
-    raise UserError(f'--straggler_policy=drop: {needs}; partial keeps stragglers.')
-  if config.weighting != 'uniform':
-    raise UserError(f'--weighting={config.weighting}: {algorithm.name} is defined for the plain mean, uniform.')
+    raise UserError(f'--straggler_policy=drop: {all_clients}; partial keeps stragglers.')

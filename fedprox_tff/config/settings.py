@@ -59,7 +59,8 @@ class Settings:
   clip_norm: float | None = _setting(
     float, ROUNDS, "the norm that the gradient of each batch is cut down to; without it, none is", low=1e-6)
   l2: float = _setting(
-    float, ROUNDS, 'what times w is added to the gradient of each batch at w, behind the cut: weight decay', 0.0, low=0)
+    float, ROUNDS, 'weight decay of any method: what times w is added to the gradient of each batch at w, behind the '
+    "cut of --clip_norm; FedNAR's own decay, which is cut too, is --weight_decay", 0.0, low=0)
   stragglers: float = _setting(
     float, ROUNDS, 'share of a cohort that cannot do E epochs', 0.0, low=0, high=1)
   straggler_policy: Literal['partial', 'drop'] = _setting(

@@ -8,11 +8,13 @@ keeps its last finite state.
 """
 
 import collections
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Report, Server
+from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.client_work import split_message, unpack
 from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.local_steps import specs_of
@@ -29,12 +31,7 @@ def build_finalizer(
 
   @tff.tensorflow.computation
   def initial_state():
-    trainable = model.initial_weights.trainable
-    if algorithm.server.update is None:
-      kept = optimizer.initialize(specs_of(trainable))
-    else:
-      kept = algorithm.server.init(trainable).kept
-      kept = tf.nest.map_structure(lambda value: tf.constant(value, tf.float32), kept)
+    kept = initial_kept(algorithm, optimizer, model.initial_weights.trainable)
     hparams = {name: tf.constant(value, tf.float32) for name, value in algorithm.server.hparams.items()}
     return collections.OrderedDict(hparams=collections.OrderedDict(hparams), kept=kept)
 
@@ -87,6 +84,13 @@ def build_finalizer(
   return tff.learning.templates.FinalizerProcess(
     initialize, next_fn, get_hparams_fn=get_hparams, set_hparams_fn=set_hparams
   )
+
+
+def initial_kept(algorithm: Algorithm, optimizer: tff.learning.optimizers.Optimizer, weights: Weights) -> Any:
+  """Returns what the server keeps to itself before a round that starts at `weights`, if there was none before."""
+  if algorithm.server.update is None:
+    return optimizer.initialize(specs_of(weights))
+  return tf.nest.map_structure(lambda x: tf.convert_to_tensor(x, tf.float32), algorithm.server.init(weights).kept)
 
 
 def _measure_update(report: Report, after: Server):

@@ -8,22 +8,26 @@ contribute. Methods without client state are plain `tff.learning.templates.Learn
 What an algorithm's server sends beside the weights rides with those that do not learn, behind the model's own.
 """
 
+import collections
 import functools
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedprox_tff.algorithms import needs
 from fedprox_tff.algorithms.base import Algorithm, Server
 from fedprox_tff.federated.aggregator import build_aggregator
 from fedprox_tff.federated.client_work import build_client_work, initial_client_state, split_message
-from fedprox_tff.federated.finalizer import build_finalizer
+from fedprox_tff.federated.finalizer import build_finalizer, initial_kept
 from fedprox_tff.federated.gathering import GatheringProcess, gathering
+from fedprox_tff.federated.guarded_process import GuardedProcess, is_guarded
 from fedprox_tff.federated.local_model import LocalModel, TffModel, local_model
 from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
+from fedprox_tff.federated.sgd import is_plain_sgd, is_sgd
 from fedprox_tff.federated.stateful_process import StatefulProcess, compose_stateful_process
 from fedprox_tff.models.base import Model
 
-Process = tff.learning.templates.LearningProcess | StatefulProcess | GatheringProcess
+Process = tff.learning.templates.LearningProcess | StatefulProcess | GatheringProcess | GuardedProcess
 
 
 def build_process(
@@ -46,11 +50,12 @@ def build_process(
     algorithm: Such as `fedprox(mu=1.0)` or `fedavg()`.
     model: A model of this suite, a `tff.learning.models.FunctionalModel`, or a function without arguments that returns
       a new `tff.learning.models.VariableModel`. As in TFF, only trainable weights learn; the others stay the server's.
-    client_optimizer: Applies each local step; fresh in every round. None for an algorithm that finds its step sizes
-      itself.
+    client_optimizer: Applies each local step; fresh in every round. Some algorithms take plain SGD only. None for an
+      algorithm that finds its step sizes itself.
     server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages, or the
       algorithm's own rule.
-    num_clients: N, the number of clients of the federation, for algorithms whose server counts them.
+    num_clients: N, the number of clients of the federation, for algorithms whose server counts them, or which need all
+      of them in every round.
     rule: What becomes of every gradient of a batch before the algorithm sees it: clipping, weight decay.
     measure_gamma: Whether clients measure the inexactness of their solutions.
     aggregator: What takes the place of the weighted mean of the updates, one of `tff.aggregators`' factories: clipping,
@@ -65,17 +70,22 @@ def build_process(
     contributed or the state after it would not have been finite). `get_hparams` names what `set_hparams` can change
     between rounds, such as `hparams['client_work']['mu']`. `get_model_weights` returns the weights to evaluate, which
     for FedExP are not those that training goes on from. Of algorithms with client state it is a `StatefulProcess`,
-    whose payloads have the clients' states and whose `next` returns the new ones too.
+    whose payloads have the clients' states and whose `next` returns the new ones too. Of algorithms that need all
+    clients, or equal weights, it is a `GuardedProcess`, whose `next` raises a `ValueError` for any other round.
 
   Raises:
-    ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, no number of
-      clients where it needs that, a model that does not tell what it needs, or an aggregator where clients send more
-      than the update.
+    ValueError: If there is an optimizer that the algorithm has no use for, none where it needs one, one that is not
+      plain SGD where it needs that, no number of clients where it needs that, a model that does not tell what it needs,
+      or an aggregator where clients send more than the update.
   """
   if (client_optimizer is None) != algorithm.needs.own_step_size:
     raise ValueError(
       f'{algorithm.name} {"has step sizes of its own" if client_optimizer else "needs client_optimizer"}.'
     )
+  if algorithm.needs.plain_sgd and not is_plain_sgd(client_optimizer):
+    raise ValueError(f'client_optimizer: {needs.of_plain_sgd(algorithm.name)}.')
+  if algorithm.needs.sgd and not is_sgd(client_optimizer):
+    raise ValueError(f'client_optimizer: {needs.of_sgd(algorithm.name)}.')
   if server_optimizer is not None and algorithm.server.update is not None:
     raise ValueError(f"{algorithm.name} is a rule for the server's step itself: it takes no server_optimizer.")
   adapted = local_model(model)
@@ -88,9 +98,9 @@ def build_process(
       f"{algorithm.name} needs the loss of each example, and TFF's models know only that of a batch: a model of this "
       'suite is needed.'
     )
+  if num_clients is None and (algorithm.needs.num_clients or algorithm.needs.all_clients):
+    raise ValueError(f'{algorithm.name} needs num_clients, the number of clients of the federation.')
   if algorithm.needs.num_clients:
-    if num_clients is None:
-      raise ValueError(f'{algorithm.name} needs num_clients, the number of clients of the federation.')
     hparams = {'num_clients': num_clients, **algorithm.server.hparams}
     algorithm = algorithm._replace(server=algorithm.server._replace(hparams=hparams))
   if aggregator is not None and algorithm.client.gather is not None:
@@ -107,11 +117,11 @@ def build_process(
     rule=rule,
     aggregator=aggregator,
   )
-  work = build(algorithm, measure_gamma=measure_gamma)
-  if algorithm.client.gather is None:
-    return work
-  first = build(gathering(algorithm), measure_gamma=False, only_gathers=True)  # who only sends solves nothing
-  return GatheringProcess(first, work)
+  process = build(algorithm, measure_gamma=measure_gamma)
+  if algorithm.client.gather is not None:
+    first = build(gathering(algorithm), measure_gamma=False, only_gathers=True)  # who only sends solves nothing
+    process = GatheringProcess(first, process)
+  return GuardedProcess(process, algorithm, num_clients) if is_guarded(algorithm) else process
 
 
 def _compose(
@@ -159,7 +169,9 @@ def _compose(
     process = tff.learning.templates.compose_learning_process(
       initial_weights, broadcast, client_work, aggregator, finalizer
     )
-  return process if _sends_the_model(algorithm, model) else _with_model_weights(process, algorithm, model)
+  if _sends_the_model(algorithm, model):
+    return process
+  return _with_model_weights(process, algorithm, model, server_optimizer)
 
 
 def _sends_the_model(algorithm: Algorithm, model: LocalModel) -> bool:
@@ -168,7 +180,10 @@ def _sends_the_model(algorithm: Algorithm, model: LocalModel) -> bool:
 
 
 def _with_model_weights(
-  process: tff.learning.templates.LearningProcess | StatefulProcess, algorithm: Algorithm, model: LocalModel
+  process: tff.learning.templates.LearningProcess | StatefulProcess,
+  algorithm: Algorithm,
+  model: LocalModel,
+  optimizer: tff.learning.optimizers.Optimizer,
 ) -> tff.learning.templates.LearningProcess | StatefulProcess:
   """Returns the process with the model's weights only in `get_model_weights` and `set_model_weights`."""
   state_type = process.get_model_weights.type_signature.parameter
@@ -185,8 +200,11 @@ def _with_model_weights(
   def set_model_weights(state, weights):
     _, message = split_message(model, state.global_model_weights.non_trainable)
     sent = tff.learning.models.ModelWeights(weights.trainable, (*weights.non_trainable, *message))
+    finalizer = state.finalizer
+    if algorithm.server.evaluated is not None:  # what is kept, such as a step, leads away from other weights than these
+      finalizer = collections.OrderedDict(finalizer, kept=initial_kept(algorithm, optimizer, weights.trainable))
     return tff.learning.templates.LearningAlgorithmState(
-      sent, state.distributor, state.client_work, state.aggregator, state.finalizer
+      sent, state.distributor, state.client_work, state.aggregator, finalizer
     )
 
   if isinstance(process, StatefulProcess):

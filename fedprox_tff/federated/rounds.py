@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow_federated as tff
 
 from fedprox_tff.federated.gathering import GatheringProcess
+from fedprox_tff.federated.guarded_process import GuardedProcess
 from fedprox_tff.federated.process import Process
 from fedprox_tff.federated.runtimes import Runtime
 from fedprox_tff.federated.runtimes.client_values import returns_client_values
@@ -49,7 +50,28 @@ class Rounds:
 
     Returns:
       The process's next state, and its metrics.
+
+    Raises:
+      ValueError: If the method is not defined for such a round.
     """
+    if isinstance(self._process, GuardedProcess):
+      self._process.check(cohort)
+    return self._next(state, cohort, read_state, keep_state, errands)
+
+  def rehearse(self, state: Any, cohort: Sequence[Any], client_state: Any) -> None:
+    """Runs a round that is forgotten, so that it is compiled; the method need not be defined for it.
+
+    Args:
+      state: The process's state.
+      cohort: Payloads, as for `next`.
+      client_state: What each of the clients has kept.
+    """
+    self._next(state, cohort, lambda place: client_state, _forget, None)
+
+  def _next(
+    self, state: Any, cohort: Sequence[Any], read_state: ReadState, keep_state: KeepState, errands: Errands | None
+  ) -> tuple[Any, Any]:
+    process = self._process.unguarded if isinstance(self._process, GuardedProcess) else self._process
 
     def run(comp: tff.Computation, state: Any, payloads: Sequence[Any], keeps: bool) -> Any:
       if not returns_client_values(comp):
@@ -59,10 +81,10 @@ class Rounds:
       reading = None if errands is None else _ReadOnly(errands)
       return self._runtime.run_round(comp, state, payloads, read_state, _forget, errands=reading)
 
-    if isinstance(self._process, GatheringProcess):
-      output = self._process.communicate(run, state, cohort)
+    if isinstance(process, GatheringProcess):
+      output = process.communicate(run, state, cohort)
     else:
-      output = run(self._process.next, state, cohort, True)
+      output = run(process.next, state, cohort, True)
     return output.state, output.metrics
 
 

@@ -132,6 +132,7 @@ def _process_structure(config: Config, algorithm: Algorithm, model: Model, datas
     tuple(w.shape for w in (*model.initial_weights, *model.frozen)),  # which a data set's vectors of words decide
     *(config.client_optimizer, config.server_optimizer, config.measure_gamma),
     *(config.clip_norm, config.l2),
+    dataset.num_clients if algorithm.needs.all_clients else None,  # by which rounds are refused
   )
 
 

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from fedprox_tff.algorithms import needs
 from fedprox_tff.algorithms.base import Local
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import batches
@@ -31,8 +32,7 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
     )
   if algorithm.needs.all_clients and config.clients_per_round != dataset.num_clients:
     raise UserError(
-      f'--clients_per_round={config.clients_per_round}: {algorithm.name} needs all clients in every round, '
-      f'{dataset.num_clients}.'
+      f'--clients_per_round={config.clients_per_round}: {needs.of_all_clients(algorithm.name)}, {dataset.num_clients}.'
     )
   _check_budgets(config, dataset.train.sizes, is_cut=algorithm.schedule.round_steps is not None)
   if algorithm.needs.components:

@@ -105,12 +105,7 @@ def _compile(config: Config, experiment: Experiment, rounds: Rounds, data: Clien
     step = Participant(client, num_steps=1, num_epochs=0, weight=1.0, straggler=False, dropped=False)
     payload = payload_of(config, experiment, data, step, 0)
     for num_clients in {1, min(config.clients_per_round, largest)}:
-      rounds.next(
-        experiment.initial_state,
-        [payload] * num_clients,
-        read_state=lambda place: experiment.initial_client_state,
-        keep_state=lambda place, new: None,
-      )
+      rounds.rehearse(experiment.initial_state, [payload] * num_clients, experiment.initial_client_state)
 
 
 def _hparams(experiment: Experiment, state: Any) -> Mapping[str, Any]:

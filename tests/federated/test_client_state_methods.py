@@ -214,10 +214,20 @@ def test_fedinits_last_is_that_of_the_clients_own_last_round():
 @pytest.mark.parametrize('name', ['fedinit', 'fedlesam', 'scaffnew'])
 def test_a_client_that_joins_later_begins_as_fedavgs(name):
   """Client 1, after client 2 has brought x to 3.75: that w^0 was 0 is nothing to it."""
-  federation = federation_of(name)
+  federation = problems.Federation(problems.on_any_clients(federation_of(name).process))
   assert federation.play(problems.payloads(problems.Q[1:], uniform=True), clients=[1]) == 3.75
   x = federation.play(problems.payloads(problems.Q[:1], uniform=True), clients=[0])
   assert x == pytest.approx(3.75 * 0.75**2, rel=1e-6)
+
+
+@pytest.mark.parametrize(('average', 'expected'), [('models', 2.3203125), ('steps', 1.9453125)])
+def test_fedinits_newcomers_may_start_as_if_they_had_ended_at_the_initial_weights(average, expected):
+  """Client 2 brings x from 0 to 3.75; client 1 starts at 3.75 + 0.1 (3.75 - 0) = 4.125, and ends at 0.75^2 of it."""
+  federation = federation_of('fedinit', fedinit_average=average, fedinit_newcomers='initial')
+  assert federation.play(problems.payloads(problems.Q[1:], uniform=True), clients=[1]) == 3.75
+  x = federation.play(problems.payloads(problems.Q[:1], uniform=True), clients=[0])
+  assert x == pytest.approx(expected, rel=1e-6)
+  assert federation.kept(0) == pytest.approx([2.3203125, 1.0], rel=1e-6)
 
 
 def test_fedlesam_perturbs_towards_the_model_received_last():

@@ -136,6 +136,15 @@ def test_equal_models_stay_equal_and_pi_with_them():
     assert federation.kept(1) == pytest.approx([0.5, 0.5])
 
 
+def test_weights_that_are_set_after_two_rounds_are_those_that_one_gets():
+  federation = Federation(process(2))
+  for _ in range(2):
+    play(federation, payloads())
+  weights = tff.learning.models.ModelWeights(tuple(w + 1 for w in model(2).initial_weights), ())
+  state = federation.process.set_model_weights(federation.state, weights)
+  assert_close(federation.process.get_model_weights(state).trainable, weights.trainable, rtol=0, atol=0)
+
+
 def test_clients_of_opposite_labels_part():
   federation = Federation(process(2))
   for _ in range(40):

@@ -44,6 +44,7 @@ class Method(NamedTuple):
 H_AND_SEEN = [[2.6953125, 3.75, 1.0], [2.6953125, -3.75, 1.0]]  # the last x_i, and h_i
 NOVA = {'server_momentum': 0.5, 'server_learning_rate': 0.5}
 OPT = {'server_learning_rate': 0.1, 'tau': 0.01}
+AUTHORS = {'server_learning_rate': 1.0, 'tau': 3.0, 'fedopt_form': 'authors'}
 
 METHODS = [
   Method('fedavg', [1.875, 2.4609375]),
@@ -56,6 +57,11 @@ METHODS = [
   Method('fedyogi', [0.1875 / (math.sqrt(8.96484375) + 3)], {'server_learning_rate': 1.0, 'tau': 3.0}),
   Method('fedadagrad', [0.0994681], OPT),
   Method('fedadagrad', [0.0099468, 0.0233299], OPT | {'beta_1': 0.9}),
+  # The authors' form. m = 0.1 D and sqrt(v) = 0.1 |D|, as v starts at 0; both corrections are 0.1.
+  Method('fedadam', [0.1875 / 3.1875, 0.1389973], AUTHORS),
+  Method('fedyogi', [2.75 - 0.0015625 / 0.0115625], AUTHORS | {'tau': 0.01}, start=2.75),  # D = 1/64
+  # tau is outside the root: 1.875 / (1.875 + 3), then D = -1.6105769 and v = 3.515625 + 2.5939580.
+  Method('fedadagrad', [0.3846154, 0.6789590], AUTHORS),
   Method('fedgm', [0.35625, 0.8178398]),
   Method('fedgm', [0.178125], {'server_learning_rate': 0.5}),
   Method('fedexp', [1.875], {'epsilon': 0.0}),  # one client does not move: the step is exactly 1
@@ -208,6 +214,7 @@ def test_records_do_not_change_unnoticed():
 
 LARGE_TAU = {'server_learning_rate': 2e6, 'tau': 1e6}
 FIRST = {'scaffold_option': 1}
+EXP_OF_SCAFFOLD = {'backbone': 'scaffold'}
 # What a method is at a setting: another one at its setting, round by round.
 REDUCTIONS = [
   ('fedprox', {'mu': 0.0}, 'fedavg', {}),
@@ -227,8 +234,10 @@ REDUCTIONS = [
   ('fedadagrad', LARGE_TAU, 'fedavg', {}),
   ('fedadam', LARGE_TAU | {'beta_1': 0.0, 'beta_2': 1.0}, 'fedavg', {}),
   ('fedyogi', LARGE_TAU | {'beta_1': 0.0}, 'fedavg', {}),
+  ('fedadam', {'fedopt_form': 'authors'}, 'fedadam', {'fedopt_form': 'tff'}),
   ('fedinit', {'relaxation': 0.0}, 'fedavg', {}),
   ('fedinit', {'fedinit_average': 'steps'}, 'fedinit', {}),  # where all take part
+  ('fedinit', {'fedinit_newcomers': 'initial'}, 'fedinit', {}),  # in round 1 w^0 is w^t
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
   ('fedsam', {'rho': 0.0}, 'fedavg', {}),
   ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
@@ -467,9 +476,14 @@ def test_tffs_form_is_tffs_optimizer(name):
 every_method = pytest.mark.parametrize('name', ON_QUADRATICS)
 
 
+def on_any_clients(name, arguments=None, start=2.0):
+  """Returns the process of a method that takes also rounds which the method is not defined for."""
+  return problems.on_any_clients(build(name, arguments, start=start, learning_rate=0.5))
+
+
 @every_method
 def test_the_order_of_clients_does_not_matter(name):
-  forward, backward = (problems.Federation(build(name, start=2.0, learning_rate=0.5)) for _ in range(2))
+  forward, backward = (problems.Federation(on_any_clients(name)) for _ in range(2))
   for _ in range(3):
     payloads = problems.payloads(problems.W)
     x = forward.play(payloads)
@@ -482,7 +496,7 @@ def test_the_order_of_clients_does_not_matter(name):
 @pytest.mark.parametrize('name', [name for name in ON_QUADRATICS if not ALGORITHMS[name]().needs.num_clients])
 def test_a_client_twice_is_one_of_twice_the_weight(name):
   """A client of Q a second time, and Q with the weights 1 and 2."""
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   heavy = problems.payloads(problems.Q, uniform=True)
   heavy[1]['context'][0]['weight'] = np.float32(2)
   expected = problems.Federation(process).play(heavy)
@@ -492,7 +506,7 @@ def test_a_client_twice_is_one_of_twice_the_weight(name):
 
 @every_method
 def test_a_client_that_is_not_finite_is_left_out(name):
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   federation, expected = problems.Federation(process), problems.Federation(process)
   for _ in range(3):
     x = federation.play(problems.payloads([*problems.W, (1.0, math.nan, 5)]))
@@ -506,7 +520,7 @@ def test_a_client_that_is_not_finite_is_left_out(name):
 
 @every_method
 def test_a_dropped_client_is_no_client(name):
-  process = build(name, start=2.0, learning_rate=0.5)
+  process = on_any_clients(name)
   federation, expected = problems.Federation(process), problems.Federation(process)
   federation.play(problems.payloads(problems.W))
   expected.play(problems.payloads(problems.W))
@@ -521,7 +535,7 @@ def test_a_dropped_client_is_no_client(name):
 
 @every_method
 def test_nobody_left_leaves_the_server_as_it_is(name):
-  federation = problems.Federation(build(name, start=2.0, learning_rate=0.5))
+  federation = problems.Federation(on_any_clients(name))
   federation.play(problems.payloads(problems.W))
   state, client_states = federation.state, federation.client_states
   for nobody in (problems.payloads(problems.W, num_steps=[0, 0]), []):
@@ -561,14 +575,20 @@ def test_a_client_is_left_out_for_any_part_of_its_report():
   assert (ditto.kept(0), ditto.kept(1)) == ([0.0], [0.0])
 
 
-@every_method
-def test_weights_that_are_set_are_those_that_one_gets(name):
-  federation = problems.Federation(build(name, start=2.0, learning_rate=0.5))
-  process, weights = federation.process, tff.learning.models.ModelWeights((np.float32(1.5),), ())
+@pytest.mark.parametrize(('name', 'arguments'), [*((name, {}) for name in ON_QUADRATICS), ('fedexp', EXP_OF_SCAFFOLD)])
+def test_weights_that_are_set_are_those_that_one_gets(name, arguments):
+  """FedEM's too: test_fedem.py."""
+  process, weights = on_any_clients(name, arguments), tff.learning.models.ModelWeights((np.float32(1.5),), ())
+  later = problems.Federation(process)
+  for _ in range(2):
+    later.play(problems.payloads(problems.W))
+  assert problems.weight_of(process, later.state) != 1.5
+  assert problems.weight_of(process, process.set_model_weights(later.state, weights)) == 1.5
+
+  federation = problems.Federation(process)
   federation.state = process.set_model_weights(federation.state, weights)
-  assert problems.weight_of(process, federation.state) == 1.5
   x = federation.play(problems.payloads(problems.W))
-  expected = problems.run(build(name, start=1.5, learning_rate=0.5), 1, problems.W)[0]
+  expected = problems.run(on_any_clients(name, arguments, start=1.5), 1, problems.W)[0]
   assert x == pytest.approx(expected, rel=1e-6)
 
 

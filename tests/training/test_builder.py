@@ -88,6 +88,18 @@ def test_another_structure_is_another_process(dataset, other):
     assert builder.build(config(), dataset).process is not builder.build(config(**other), dataset).process
 
 
+def test_another_number_of_clients_is_another_process_for_a_method_of_all_of_them(dataset):
+  """A process counts the clients of its rounds; methods of any clients share theirs."""
+  fewer = load('digits', data_seed=0, num_clients=dataset.num_clients // 2)
+  with runtimes.use('in_process'):
+    builder = Builder()
+    for name, is_shared in (('scaffnew', False), ('scaffold', True)):
+      first, second = (
+        builder.build(config(algorithm=name, num_clients=d.num_clients), d).process for d in (dataset, fewer)
+      )
+      assert (first is second) == is_shared
+
+
 def test_evaluations_are_of_the_data_set_at_hand(dataset):
   other = load('digits', data_seed=1)
   with runtimes.use('in_process'):
