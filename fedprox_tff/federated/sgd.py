@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which optimizers are SGD, and which of them plain, w <- w - lr g: some methods know what a client's steps add up to."""
+"""Which optimizers are SGD, and which plain, w <- w - lr g: some methods know what their steps add up to."""
 
 import tensorflow as tf
 import tensorflow_federated as tff

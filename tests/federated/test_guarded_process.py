@@ -12,9 +12,9 @@ from fedprox_tff.config import optimizers
 from fedprox_tff.config.choice import choose
 from fedprox_tff.core import tree
 from fedprox_tff.federated.payloads import client_payload
-from fedprox_tff.federated.sgd import is_plain_sgd
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.federated.rounds import Rounds
+from fedprox_tff.federated.sgd import is_plain_sgd
 from tests import problems
 from tests.core.test_threads import printed
 
