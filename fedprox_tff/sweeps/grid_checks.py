@@ -7,6 +7,7 @@ from typing import Any
 
 from fedprox_tff.config.flags import FLAGS
 from fedprox_tff.core.errors import UserError
+from fedprox_tff.training import columns
 
 NOT_OF_A_CELL = {
   'name': 'a cell is named after what differs from the defaults',
@@ -20,6 +21,7 @@ _NOT_FLAGS = {  # keys of [[curve]] and [[panel]]
   'panel': ('name', 'limits'),
 }
 _KEYS = tuple(name for name in FLAGS if name not in NOT_OF_A_CELL)
+_RANKED_BY = (columns.TEST_ACCURACY.name, columns.PERSONAL_ACCURACY.name)
 _SECTIONS = {
   **{'title': str, 'base': dict, 'grid': dict, 'search': dict, 'target': dict},
   **{'panel': list, 'curve': list, 'figure': dict},
@@ -43,11 +45,8 @@ def check_sections(content: Mapping[str, Any]) -> None:
     check_list('[grid]', key, values)
     if key in content.get('base', {}):
       raise UserError(f'[grid] {key}: [base] has it too; one of the two is needed.')
-  for key, value in content.get('target', {}).items():
-    if key != 'accuracy':
-      raise UserError(f'[target] {key}: only accuracy is allowed.')
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-      raise UserError(f'[target] accuracy = {value}: a share above 0, at most 1, is needed.')
+  if 'target' in content:
+    _check_target(content['target'])
 
 
 def alternatives(content: Mapping[str, Any], kind: str) -> list[tuple[str, dict[str, Any]]]:
@@ -106,6 +105,19 @@ def check_key(where: str, key: str) -> None:
     close = difflib.get_close_matches(key, _KEYS, n=1)
     allowed = f'did you mean {close[0]}?' if close else f'allowed are {", ".join(_KEYS)}.'
     raise UserError(f'{where} {key}: no flag of fedprox_tff.run; {allowed}')
+
+
+def _check_target(section: Mapping[str, Any]) -> None:
+  for key, value in section.items():
+    if key not in ('accuracy', 'ranked_by'):
+      raise UserError(f'[target] {key}: only accuracy and ranked_by are allowed.')
+    if key == 'ranked_by' and value not in _RANKED_BY:
+      raise UserError(f'[target] ranked_by = {value}: {" or ".join(_RANKED_BY)} is needed.')
+    share = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+    if key == 'accuracy' and not share:
+      raise UserError(f'[target] accuracy = {value}: a share above 0, at most 1, is needed.')
+  if 'accuracy' not in section:
+    raise UserError('[target]: an accuracy is needed, such as accuracy = 0.8.')
 
 
 def _alternative(table: Any, number: int, kind: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,8 @@
     [[curve]]  the same, each multiplied with the panels and the grid; in the place of a value, a flag may have a table
                with one for each panel, by its name; `curve_section` has its other keys
     [search]   flags whose values are searched for before the cells are run: see `search_section` and `search`
-    [target]   accuracy: figures and tables say in which round runs reach it
+    [target]   accuracy: figures and tables say in which round runs reach it; ranked_by = 'personal/accuracy': both are
+               about the accuracy of clients' own models
     [figure]   what is drawn of the cells; or of those of other grids, and then it is these that are run: see
                `figure_section`
 
@@ -33,6 +34,7 @@ from fedprox_tff.datasets import DATASETS
 from fedprox_tff.sweeps import curve_section, figure_section, grid_checks, search_section, trials
 from fedprox_tff.sweeps.figure_section import FigureSection, Limits
 from fedprox_tff.sweeps.trials import Trial
+from fedprox_tff.training.columns import TEST_ACCURACY
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'experiments' / 'grids'
 
@@ -57,7 +59,8 @@ class Grid(NamedTuple):
   title: str
   cells: list[Cell]  # those that no search decides
   trials: Sequence[Trial] = ()
-  target: float | None = None  # a test accuracy
+  target: float | None = None  # an accuracy
+  ranked_by: str = TEST_ACCURACY.name  # the column that the target is of
   lists: Sequence[str] = ()  # the flags that have lists in [grid], but for seeds
   limits: Mapping[str, Limits] = {}  # by panel
   figure: FigureSection | None = None
@@ -153,8 +156,9 @@ def _read(path: pathlib.Path, content: Mapping[str, Any], overrides: Mapping[str
     searched += trials.build(content, here, curve, section, overrides=overrides, config=_config)
   _check_size(sum(trial.most_runs + len(trial.seeds) for trial in searched))
   limits = {table['name']: figure_section.limits_of(table) for table in content.get('panel', [])}
-  target = content.get('target', {}).get('accuracy')
-  return Grid(path.stem, '', cells, searched, target, tuple(points), limits)
+  target = content.get('target', {})
+  goal = target.get('accuracy'), target.get('ranked_by', TEST_ACCURACY.name)
+  return Grid(path.stem, '', cells, searched, *goal, tuple(points), limits)
 
 
 def _check_size(num_cells: int) -> None:

@@ -103,6 +103,12 @@ def test_flags_overrule_the_file(tmp_path):
   assert len(grids.merge(cell.config for cell in cells)) == 6
 
 
+def test_a_target_has_a_column(tmp_path):
+  own = read(tmp_path, '[target]\naccuracy = 0.5\nranked_by = "personal/accuracy"')
+  assert (own.target, own.ranked_by) == (0.5, 'personal/accuracy')
+  assert read(tmp_path, '[target]\naccuracy = 1').ranked_by == 'test/accuracy'
+
+
 def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
   cells = read(tmp_path, '[grid]\ndataset = ["mnist", "synthetic"]', {'data_dir': '/data'}).cells
   assert [c.config.flat().get('data_dir') for c in cells] == ['/data', None]
@@ -139,6 +145,14 @@ def test_one_data_dir_is_for_the_data_sets_that_have_one(tmp_path):
       '[bsae]\nrounds = 3',
       ['bsae', 'only title, [base], [grid], [search], [target], [[panel]], [[curve]] and [figure]'],
     ),
+    ('[target]\naccuracy = true', ['[target] accuracy = True', 'a share above 0']),
+    ('[target]\naccuracy = 0', ['[target] accuracy = 0', 'a share above 0']),
+    (
+      '[target]\naccuracy = 0.5\nranked_by = "train/accuracy"',
+      ['[target] ranked_by = train/accuracy: test/accuracy or personal/accuracy is needed'],
+    ),
+    ('[target]\nranked_by = "personal/accuracy"', ['[target]: an accuracy is needed']),
+    ('[target]\nrankde_by = 3', ['[target] rankde_by: only accuracy and ranked_by are allowed']),
     ('[curve]\nname = "a"', ['curve', '[[curve]], a list of tables']),
     ('base = 3', ['base', '[base]']),
     ('title = 3', ['title', 'text is needed']),
