@@ -20,6 +20,7 @@ from fedprox_tff.datasets import DATASETS, PARTITIONS
 Config = Mapping[str, Any]
 
 _POLICIES = {'drop': 'stragglers dropped', 'partial': 'partial work kept'}
+_WEIGHTINGS = {'examples': 'weighted by examples', 'uniform': 'uniform weighting'}
 
 # Settings whose words are made of one value: the words, and the value that goes without saying.
 _PHRASES = {
@@ -93,6 +94,8 @@ def say(config: Config, key: str) -> str:
   words = _words(config).get(subject, '')
   if key == 'algorithm':
     words = _title('algorithm', config)
+  if key in ('weighting', 'straggler_policy'):  # asked for, they are said of methods for which they are usual, too
+    words = (_WEIGHTINGS | _POLICIES).get(config.get(key), '')
   return words or _value(str(config.get(key)), f'{key.replace("_", " ")} = {{}}')
 
 
@@ -166,7 +169,8 @@ def _title(kind: str, config: Config, hidden: Collection[str] = ()) -> str:
 def _weighting(config: Config, method: Algorithm | None) -> str:
   """Returns how clients are weighted, where that is not what the method's paper does."""
   usual = (method.policy if method else Policy()).weighting
-  return '' if config.get('weighting') == usual else _value(config.get('weighting'), '{} weighting')
+  weighting = config.get('weighting')
+  return '' if weighting == usual else _WEIGHTINGS.get(weighting) or _value(weighting, '{} weighting')
 
 
 def _stragglers(config: Config) -> str:

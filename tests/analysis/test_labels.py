@@ -51,7 +51,7 @@ def describe(*differences):
     # A method with a setting that this version does not know.
     (
       [FEDAVG | {'algorithm': 'scaffold', 'option_number': 2}, FEDAVG],
-      ['SCAFFOLD, examples weighting, option number = 2', 'FedAvg'],
+      ['SCAFFOLD, weighted by examples, option number = 2', 'FedAvg'],
     ),
     # An adaptive mu. What is measured besides sets no runs apart.
     (
@@ -98,6 +98,11 @@ def test_last_resorts_are_for_runs_that_read_the_same():
     (FEDAVG, 'mu', 'FedAvg'),
     ({}, 'algorithm', 'FedProx'),
     ({'epochs': 5}, 'epochs', '$E$ = 5'),
+    ({'weighting': 'examples'}, 'weighting', 'weighted by examples'),  # as usual, and elsewhere not
+    ({'algorithm': 'scaffold', 'mu': None, 'weighting': 'uniform'}, 'weighting', 'uniform weighting'),
+    ({'algorithm': 'scaffold', 'mu': None, 'weighting': 'examples'}, 'weighting', 'weighted by examples'),
+    (FEDAVG, 'straggler_policy', 'stragglers dropped'),
+    ({}, 'straggler_policy', 'partial work kept'),
     ({}, 'server_optimizer', 'server optimizer = sgd'),  # goes without saying elsewhere
     ({'dataset': 'synthetic', 'synthetic_alpha': 0.5, 'synthetic_beta': 1.0}, 'synthetic_beta', 'Synthetic(0.5, 1)'),
     ({}, 'new_key', 'new key = None'),
