@@ -22,8 +22,9 @@ _FLAGS = (arguments.RESULTS_DIR, Parameter('format', str, 'text', 'how', choices
 _HELP = f"""\
 Prints final, best and mean-of-last-ten test accuracy of a figure's curves, mean and standard deviation over seeds; the
 differences to the first curve, seed by seed, with their 95 % interval; and what the paper's rule for its gain of 22 %
-gives. Of a comparison of methods: their ranking, with the value that each chose, and the rounds that a target accuracy
-takes: python analysis/table.py FIGURE [--flag=value ...]
+gives. Of a comparison of methods: their ranking, with the values that the search chose for each and what the search
+took; and the rounds, the gradients and the numbers sent that a target accuracy takes: python analysis/table.py FIGURE
+[--flag=value ...]
 
 FIGURE is
 {arguments.WHAT}
@@ -70,7 +71,7 @@ def _print_table(paths: Sequence[pathlib.Path], words: Sequence[str], form: str,
 
 
 def _print_rankings(paths: Sequence[pathlib.Path], form: str, folder: pathlib.Path) -> None:
-  from analysis.numbers import ranking, scores
+  from analysis.numbers import ranking, ranking_words, scores
   from analysis.read import comparisons
 
   if form == 'curves' and len(paths) > 1:
@@ -86,7 +87,7 @@ def _print_rankings(paths: Sequence[pathlib.Path], form: str, folder: pathlib.Pa
     if form == 'csv':
       made.append(table.assign(comparison=path.stem).to_csv(index=False, header=not made).rstrip('\n'))
     else:
-      made += [FORMATS[form](each) for each in ranking.tables(comparison, table)]
+      made += [FORMATS[form](each) for each in ranking_words.tables(comparison, table)]
   say(('\n' if form == 'csv' else '\n\n').join(made))
 
 
@@ -107,8 +108,9 @@ def _differences(table: Any, name: str, baseline: str) -> Table:
   title = f'{name}: difference to {first} in points of percent, seed by seed: mean ± standard deviation [95 % interval]'
   rows = []
   for row in table.to_dict('records'):
-    if row['curve'] != first:
-      rows.append([row['panel'], row['curve'], str(int(row['pairs'])), *(_difference(row, score) for score in _WORDS)])
+    if row['curve'] != row['partner']:
+      curve = row['curve'] if row['partner'] == first else f'{row["curve"]}, to {row["partner"]}'
+      rows.append([row['panel'], curve, str(int(row['pairs'])), *(_difference(row, score) for score in _WORDS)])
   return Table(title, ['panel', 'curve', 'pairs', *_WORDS.values()], rows, labels=2)
 
 

@@ -22,13 +22,14 @@ SCORES: dict[str, Callable[[pd.Series], float]] = {
 
 
 def scores_of(cell: Cell, accuracy: str = TEST_ACCURACY.name) -> pd.DataFrame:
-  """Returns a row for each seed, a column for each of SCORES, of the accuracy in a column of metrics.csv."""
-  accuracies = {seed: measured(frame, accuracy) for seed, frame in cell.runs.items()}
+  """Returns a row for each seed that measured it, a column for each of SCORES, of an accuracy in metrics.csv."""
+  series = {seed: measured(frame, accuracy) for seed, frame in cell.runs.items()}
+  accuracies = {seed: values for seed, values in series.items() if len(values)}
   return pd.DataFrame({name: {s: score(a) for s, a in accuracies.items()} for name, score in SCORES.items()})
 
 
 def score_table(cells: Sequence[Cell], baseline: str = '', accuracy: str = TEST_ACCURACY.name) -> pd.DataFrame:
-  """Returns a row for each cell: mean and deviation of each score, and of its difference to the baseline's.
+  """Returns a row for each cell: mean and deviation of each score, and of its difference to that of its `partner`.
 
   `<score>_diff_*` are the mean, the deviation, and the ends of the 95 % interval of the differences between runs that
   have the same seed, of which there are `pairs`. Shares, not percent; NaN where there is nothing.
@@ -37,7 +38,7 @@ def score_table(cells: Sequence[Cell], baseline: str = '', accuracy: str = TEST_
   rows = []
   for cell, mine in zip(cells, scores, strict=True):
     other = baseline_of(cell, cells, baseline)
-    row = {'panel': cell.panel, 'curve': plain(cell.curve), 'seeds': len(mine)}
+    row = {'panel': cell.panel, 'curve': plain(cell.curve), 'partner': plain(other.curve), 'seeds': len(mine)}
     row |= {f'{name}_{key}': value for name in SCORES for key, value in _summary(mine[name]).items()}
     if other is not cell:
       differences = (mine - scores[cells.index(other)]).dropna(how='all')
@@ -49,10 +50,10 @@ def score_table(cells: Sequence[Cell], baseline: str = '', accuracy: str = TEST_
 
 
 def baseline_of(cell: Cell, cells: Sequence[Cell], name: str = '') -> Cell:
-  """Returns what a cell is compared with: of its panel and its model the curve of that name, or else the first."""
+  """Returns what a cell is compared with in its panel: its partner, or else the curve of that name, or the first."""
   panel = [other for other in cells if other.column == cell.column and other.row == cell.row]
-  alike = [other for other in panel if other.config.model == cell.config.model]
-  return next((other for other in alike if other.curve == name), alike[0])
+  named = [other for wanted in (cell.partner, name) for other in panel if wanted and other.curve == wanted]
+  return (named or panel)[0]
 
 
 def curve_table(figure: Figure, cells: Sequence[Cell]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ class Cell:
     config: One of its runs; the others differ in `FREE`.
     grid: The name of the grid that makes its runs, or the file.
     runs: By seed.
+    partner: The name of the curve that tables compare it with, empty: the first one of its panel.
   """
 
   row: str
@@ -33,6 +34,7 @@ class Cell:
   config: Config
   grid: str
   runs: dict[int, pd.DataFrame] = dataclasses.field(default_factory=dict)
+  partner: str = ''
 
   def __str__(self) -> str:
     return f'{self.panel}, {self.curve}' if self.panel else self.curve
@@ -48,12 +50,13 @@ class Cell:
     return pd.concat(series, axis=1, join='inner') if series else pd.DataFrame()
 
 
-def measured(frame: pd.DataFrame, y: str) -> pd.Series:
+def measured(frame: pd.DataFrame, y: str, *, served: bool = True) -> pd.Series:
   """Returns a run's values of `y` by round, where they were measured. A diverged loss can be NaN all the same.
 
-  Of clients' own models, where clients have none, it is those of the global model, which serves all of them.
+  Of clients' own models, where clients have none, it is those of the global model, which serves all of them; unless
+  `served` is off, and then there are none.
   """
-  if y in SERVED and y in frame and frame[y].isna().all():
+  if served and y in SERVED and y in frame and frame[y].isna().all():
     y = SERVED[y]
   if y not in frame:
     return pd.Series(dtype=float)

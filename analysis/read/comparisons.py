@@ -29,7 +29,8 @@ class Comparison(NamedTuple):
   """A grid's cells with their runs: a column of panels for each point of the grid, a curve for each method."""
 
   name: str
-  target: float  # the test accuracy that counts rounds
+  target: float  # the accuracy that counts rounds
+  ranked_by: str  # the column of metrics.csv with the accuracy that methods are ranked by
   rounds: int
   figure: Figure
   cells: list[Cell]
@@ -60,7 +61,7 @@ def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, lis
   for trial in grid.trials:
     choice = search.look(trial, search.Results(there.find)).choice
     config = choice.cells[0] if choice else trial.start
-    cell = Cell('', _column(trial), trial.curve, config, grid.name)
+    cell = Cell('', _column(trial), trial.curve, config, grid.name, partner=trial.partner)
     if choice is None:
       notes.append(f'missing: {plain(str(cell))}: its search has not ended')
     for config in choice.cells if choice else ():
@@ -74,9 +75,13 @@ def fill(path: pathlib.Path, results_dir: pathlib.Path) -> tuple[Comparison, lis
     raise UserError(f'{results_dir}: no finished run of {path.stem} is in there; {makes} makes them.')
   figure = _figure(grid, made)
   for column in figure.columns:
-    notes += figure_runs.check([cell for cell in made if cell.column == column], figure)
+    of_column = [cell for cell in made if cell.column == column]
+    if any(cell.runs for cell in of_column):
+      notes += figure_runs.check(of_column, figure)
+    else:
+      notes.append(f'missing: {column}: no finished run')
   rounds = max(cell.config.rounds for cell in made)
-  return Comparison(grid.name, grid.target, rounds, figure, made, choices), notes
+  return Comparison(grid.name, grid.target, grid.ranked_by, rounds, figure, made, choices), notes
 
 
 def filled(
@@ -127,5 +132,5 @@ def _column(trial: Trial) -> str:
 
 
 def _figure(grid: Grid, cells: list[Cell]) -> Figure:
-  rows = [Row(columns.TEST_ACCURACY.name), Row(columns.TRAIN_LOSS.name)]
+  rows = [Row(grid.ranked_by), Row(columns.TRAIN_LOSS.name)]
   return Figure(grid.title, rows, list(dict.fromkeys(cell.column for cell in cells)), cells)

@@ -86,10 +86,11 @@ def of_grid(grid: Grid, path: pathlib.Path) -> Figure:
       flat = each.config.flat()
       row = _heading(flat, [section.rows] if section.rows else [])
       column = ', '.join(filter(None, [labels.typeset(panel) if several else '', _heading(flat, columns)]))
-      curve = ', '.join(filter(None, [labels.typeset(each.curve), labels.say_all(flat, told)]))
+      curve, partner = (_curve(name, flat, told) for name in (each.curve, each.partner))
       curve = curve or labels.method_of(flat)
       made_by = each.grid if path.parent == grids.FOLDER or section.grids else str(path)
-      cell = cells.setdefault((row, column, curve), Cell(row, column, curve, each.config, made_by))
+      made = Cell(row, column, curve, each.config, made_by, partner=partner if each.partner else '')
+      cell = cells.setdefault((row, column, curve), made)
       _check_same(cell, flat)
       limits[column] = grid.limits.get(panel, {})
   row_labels, column_labels, curve_labels = (list(dict.fromkeys(key)) for key in zip(*cells, strict=True))
@@ -118,6 +119,11 @@ def _columns_and_curves(grid: Grid, section: FigureSection) -> tuple[list[str], 
   points = {str([cell.config.flat().get(key) for key in free]) for cell in grid.cells}
   panels = {cell.panel for cell in grid.cells}
   return (free, []) if has_curves and len(points) * len(panels) <= _FEW else ([], free)
+
+
+def _curve(name: str, flat: Mapping[str, object], told: Sequence[str]) -> str:
+  """Returns what a curve is called: its name in the grid, and the settings that tell it apart."""
+  return ', '.join(filter(None, [labels.typeset(name), labels.say_all(flat, told)]))
 
 
 def _heading(flat: Mapping[str, object], keys: Sequence[str]) -> str:

@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the folder of a made run holds."""
+"""What the folder of a made run holds; runs and cells that never were on a disk."""
+
+import pandas as pd
+
+from analysis.read.cells import Cell
+from fedprox_tff.config.record import Config
+from fedprox_tff.sweeps.search import Choice, Tried
+from fedprox_tff.sweeps.trials import Trial
 
 CONFIG = {
   'dataset': 'mnist',
@@ -58,3 +65,23 @@ def csv_of(**columns):
     full['dissimilarity/variance'] = columns['variance']
   rows = [','.join(map(str, row)) for row in zip(*full.values(), strict=True)]
   return '\n'.join([f'round_num,{",".join(full)}', *(f'{i},{row}' for i, row in enumerate(rows))]) + '\n'
+
+
+def frame_of(accuracy, *, every=1, **columns):
+  """Returns a run's table of rounds, evaluated every so often with these accuracies, and other columns by round."""
+  evaluation = {f'{part}/{y}': accuracy for part in ('test', 'train') for y in ('accuracy', 'loss')}
+  evaluated = pd.DataFrame(evaluation, index=range(0, every * len(accuracy), every))
+  rounds = pd.RangeIndex(max(len(evaluated) * every - every + 1, *map(len, columns.values()), 1), name='round_num')
+  return evaluated.reindex(rounds).assign(**columns).reset_index()
+
+
+def cell_of(curve, frames, *, column='No stragglers', partner='', **flags):
+  """Returns the cell of a curve in a panel, with a run for each table of rounds: their seeds are 0, 1 and so on."""
+  config = Config.from_flags({'dataset': 'digits', 'algorithm': 'fedavg', **flags})
+  return Cell('', column, curve, config, 'made', dict(enumerate(frames)), partner)
+
+
+def choice_of(values, *, ends=None, runs=7, local_steps=310_400, note=''):
+  """Returns the end of a search that chose values and took so many runs and local steps."""
+  trial = Trial('', {}, section=None, run_of=None, cell_of=None, seeds=(), note=note)
+  return Choice(trial, values, ends or {}, [Tried(values, 1.0, runs, local_steps)])

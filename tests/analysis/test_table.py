@@ -14,6 +14,7 @@ from made_runs import FEDAVG, csv_of
 from analysis import arguments, table
 from analysis.numbers import formats, paper_gain, scores
 from analysis.read import figure_runs, figures
+from fedprox_tff.sweeps import grids
 
 # Test accuracies of rounds 0, 1, 2 by method and seed, all at 90 % stragglers; the losses never stop a run.
 ACCURACIES = {
@@ -55,6 +56,46 @@ def test_scores_and_paired_differences(results):
   assert fedprox[['final_diff_low', 'final_diff_high']].tolist() == pytest.approx([0.25 - 0.63531, 0.25 + 0.63531])
   assert fedprox['best_diff_mean'] == pytest.approx((0.7 - 0.6 + 0.7 - 0.3) / 2)
   assert made.iloc[1][['final_mean', 'final_diff_mean']].isna().all()
+
+
+def test_a_curve_with_a_partner_is_compared_with_it(make_run, tmp_path, capsys):
+  grid = tmp_path / 'mine.toml'
+  grid.write_text("""
+    [base]
+    rounds = 1
+    [grid]
+    epochs = [1, 2]
+    [[curve]]
+    name = 'FedAvg'
+    algorithm = 'fedavg'
+    [[curve]]
+    name = 'FedProx, mu = 0'
+    mu = 0.0
+    [[curve]]
+    name = 'FedProx, mu = 1'
+    mu = 1.0
+    partner = 'FedProx, mu = 0'
+    [figure]
+    columns = 'epochs'
+  """)
+  finals = {'FedAvg': 0.5, 'FedProx, mu = 0': 0.6, 'FedProx, mu = 1': 0.8}
+  for cell in grids.read(grid).cells:
+    folder = make_run(cell.config.name, metrics=csv_of(accuracy=[0.1, finals[cell.curve]]))
+    (folder / 'config.json').write_text(json.dumps({'config': cell.config.record()}))
+  made = scores.score_table(figure_runs.fill(figures.read(grid), tmp_path / 'results')[0])
+  assert made['partner'].tolist() == ['FedAvg', 'FedAvg', 'FedProx, mu = 0'] * 2
+  assert made['final_diff_mean'].tolist()[1:3] == pytest.approx([0.1, 0.2])
+  assert table.main([str(grid), f'--results_dir={tmp_path / "results"}']) == 0
+  lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+  assert '$E$ = 1 FedProx, mu = 0 1 +10.0 +10.0 +5.0'.replace('$', '') in lines
+  assert '$E$ = 1 FedProx, mu = 1, to FedProx, mu = 0 1 +20.0 +20.0 +10.0'.replace('$', '') in lines
+
+
+def test_a_figure_may_compare_with_another_curve_than_the_first(results):
+  filled, _ = figure_runs.fill(figure_of('figure7'), results)
+  made = scores.score_table(filled, r'FedProx, $\mu$ = 1').set_index(['panel', 'curve']).loc['MNIST, 90 % stragglers']
+  assert made['partner'].tolist() == ['FedProx, mu = 1'] * 3
+  assert made.loc['FedAvg', 'final_diff_mean'] == pytest.approx(-0.25)
 
 
 def test_last_ten(make_run, tmp_path):
