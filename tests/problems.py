@@ -45,9 +45,9 @@ def quadratic(start):
   )
 
 
-def process(algorithm, *, start, learning_rate, **kwargs):
-  """Returns the process of an algorithm on a quadratic."""
-  optimizer = None if algorithm.needs.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate)
+def process(algorithm, *, start, learning_rate, momentum=None, **kwargs):
+  """Returns the process of an algorithm on a quadratic; `momentum` is that of the clients' optimizer."""
+  optimizer = None if algorithm.needs.own_step_size else tff.learning.optimizers.build_sgdm(learning_rate, momentum)
   kwargs = {'num_clients': NUM_CLIENTS} | kwargs
   return build_process(algorithm, quadratic(start), client_optimizer=optimizer, **kwargs)
 
@@ -108,6 +108,11 @@ class Federation:
   def kept(self, client):
     """Returns the numbers that a client keeps."""
     return [float(x) for leaf in tf.nest.flatten(self.client_states[client]) for x in np.ravel(leaf)]
+
+
+def message_of(federation):
+  """Returns the number that the server of a federation sends beside x."""
+  return float(federation.state.global_model_weights.non_trainable[0])
 
 
 def run(process, rounds, *args, **kwargs):

@@ -216,6 +216,7 @@ class Needs(NamedTuple):
 
   plain_sgd: bool = False  # the rule holds for clients of plain SGD only
   same_rate: bool = False  # the rule holds for a learning rate that stays the same in all rounds
+  sgd: bool = False  # the rule holds for clients of SGD only, plain or with momentum, which it finds in `hparams`
   own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
   all_clients: bool = False  # every client takes part in every round
   num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once

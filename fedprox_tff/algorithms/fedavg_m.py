@@ -9,6 +9,9 @@ The server sends a direction g beside its weights x, and clients mix it into eac
 g from 0; K_k are the steps that client k took, a straggler's too. gamma is `server_learning_rate` times the mean of
 eta K_k: with 1, the default, it is eta K where all take K steps, which averages the clients' weights. The means are
 uniform. beta = 0.1 is fedtorch's (as FedAVGM), which does not divide by eta K_k; the paper's value was not to be read.
+
+FedCM (Xu et al., "FedCM: Federated Learning with Client-level Momentum", 2021, arXiv:2106.10874) is the same rule, with
+alpha for beta. --algorithm=fedcm is this method.
 """
 
 from fedprox_tff.algorithms.base import (
@@ -38,8 +41,7 @@ def fedavg_m(*, beta: Share = 0.1, server_learning_rate: float = 1.0) -> Algorit
   """
 
   def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:
-    beta = hparams['beta']
-    return tree.add(tree.scale(beta, batch.gradient(local.weights)), tree.scale(1 - beta, local.message))
+    return tree.mix(hparams['beta'], batch.gradient(local.weights), local.message)
 
   def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
     del examples

@@ -29,8 +29,8 @@ def fedgm(*, server_momentum: Share = 0.9, nu: Share = 0.9, server_learning_rate
 
   def update(server: Server, report: Report, hparams: Hparams) -> Server:
     beta, nu = hparams['server_momentum'], hparams['nu']
-    d = tree.add(tree.scale(1 - beta, report.update), tree.scale(beta, server.kept))
-    h = tree.add(tree.scale(1 - nu, report.update), tree.scale(nu, d))
+    d = tree.mix(beta, server.kept, report.update)
+    h = tree.mix(nu, d, report.update)
     return server._replace(weights=tree.sub(server.weights, tree.scale(hparams['learning_rate'], h)), kept=d)
 
   hparams = {'learning_rate': server_learning_rate, 'server_momentum': server_momentum, 'nu': nu}

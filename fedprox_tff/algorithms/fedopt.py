@@ -47,7 +47,7 @@ def fedopt(
   def update(server: Server, report: Report, hparams: Hparams) -> Server:
     m, v, rounds = server.kept
     v = tuple(tree.where(rounds < 1, initial_v(hparams), x) for x in v)
-    m = tree.add(tree.scale(hparams['beta_1'], m), tree.scale(1 - hparams['beta_1'], report.update))
+    m = tree.mix(hparams['beta_1'], m, report.update)
     v = tuple(accumulate(x, d * d, hparams) for x, d in zip(v, report.update, strict=True))
     step = tuple(x / precondition(y, rounds + 1, hparams) for x, y in zip(m, v, strict=True))
     weights = tree.sub(server.weights, tree.scale(hparams['learning_rate'], step))

@@ -84,6 +84,11 @@ def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
       f'{flag}: {algorithm.name} takes w^t - w_k apart into the gradients it is '
       'the sum of, which only sgd without momentum allows.'
     )
+  if algorithm.needs.sgd and optimizer.name != 'sgd':
+    raise UserError(
+      f'{flag}: {algorithm.name} knows what a local step of sgd adds to w^t - w_k, with momentum or without; no other '
+      'optimizer is possible.'
+    )
   shared = shared_names(algorithm, list(optimizer.settings))
   if shared:
     raise UserError(

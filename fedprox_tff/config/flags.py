@@ -8,7 +8,7 @@ flags of one name are a mistake of the programmer, which importing this module f
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from fedprox_tff.algorithms import ALGORITHMS
+from fedprox_tff.algorithms import ALGORITHMS, ALIASES
 from fedprox_tff.algorithms.base import ServerRule
 from fedprox_tff.config import optimizers
 from fedprox_tff.config.choice import default_of, flags_of
@@ -32,7 +32,10 @@ _KIND_FLAGS = {
   'dataset': (DATA, Parameter('dataset', str, 'mnist', 'the data set', table=DATASETS)),
   'partition': (DATA, Parameter('partition', str, None, 'how examples are split over clients', table=PARTITIONS)),
   'model': (METHOD, Parameter('model', str, 'logistic', 'the classifier', table=MODELS, words=('FILE.py:function',))),
-  'algorithm': (METHOD, Parameter('algorithm', str, 'fedprox', 'the federated optimizer', table=ALGORITHMS)),
+  'algorithm': (
+    METHOD,
+    Parameter('algorithm', str, 'fedprox', 'the federated optimizer', table=ALGORITHMS, aliases=ALIASES),
+  ),
 }
 # Stands for other flags, and is itself no value of a run.
 FEDERATION = Parameter(

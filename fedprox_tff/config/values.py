@@ -3,6 +3,7 @@
 
 import math
 import re
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Parameter(NamedTuple):
     high: The largest allowed number.
     table: The factories that the value can name.
     words: Text that may stand in the place of a number; of a choice's name, what else may stand there.
+    aliases: Other names of entries of the table, which are read as those entries' own.
   """
 
   name: str
@@ -45,6 +47,7 @@ class Parameter(NamedTuple):
   high: float | None = None
   table: Mapping[str, Factory] | None = None
   words: tuple[str, ...] = ()
+  aliases: Mapping[str, str] = types.MappingProxyType({})
 
   def parse(self, value: Any) -> Any:
     """Returns text, or a value of a TOML file, in the parameter's type; a name of the table stays text.
@@ -52,8 +55,10 @@ class Parameter(NamedTuple):
     Raises:
       UserError: If it is not of that type, not in range or not one of the choices.
     """
-    if isinstance(value, str) and (value in self.words or value in (self.table or ())):
-      return value
+    if isinstance(value, str):
+      value = self.aliases.get(value, value)
+      if value in self.words or value in (self.table or ()):
+        return value
     try:
       parsed = _convert(self.kind, value)
       self._check(parsed)
@@ -70,7 +75,7 @@ class Parameter(NamedTuple):
     """Returns what the value may be, such as "a whole number of at least 1"."""
     if self.choices or (self.table and self.kind is str):
       listed = 'one of ' + ', '.join(str(choice) for choice in self.choices or self.table if choice != '')
-      return ' or '.join([listed, *self.words])
+      return ' or '.join([listed, *self.words, *(f'{alias} for {name}' for alias, name in self.aliases.items())])
     text = 'text of at least one character, and of no control characters,' if self.kind is str else _KINDS[self.kind]
     if self.high is not None:
       text = f'{text} from {self.low} to {self.high}'

@@ -25,6 +25,11 @@ def scale(factor: Any, a: Weights) -> Weights:
   return tuple(factor * x for x in a)
 
 
+def mix(share: Any, a: Weights, b: Weights) -> Weights:
+  """Returns share * a + (1 - share) * b for a scalar share."""
+  return add(scale(share, a), scale(1 - share, b))
+
+
 def zeros_like(a: Weights) -> Weights:
   """Returns zeros in the shapes of a."""
   return tuple(x - x for x in a)

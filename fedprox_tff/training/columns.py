@@ -44,7 +44,8 @@ TRAIN_LOSS = Column(
 
 UPDATE_NORM = Column(
   'train/update_norm',
-  "L2 norm of the clients' weighted mean of w^t - w_k; with fedavg_m, of its direction g",
+  "L2 norm of the clients' weighted mean of w^t - w_k; with fedavg_m and mofedsam, of their direction; "
+  'with fednova, of the mean direction of a local step',
   label='Norm of the update',
 )
 

@@ -4,7 +4,7 @@
 import pytest
 
 from fedprox_tff import algorithms
-from fedprox_tff.algorithms import ALGORITHMS, backbones
+from fedprox_tff.algorithms import ALGORITHMS, ALIASES, backbones
 from fedprox_tff.algorithms.base import Algorithm, ClientRule, Local, Step, shared_names, step_of
 from fedprox_tff.algorithms.fedprox import adaptive
 from fedprox_tff.core import tree
@@ -15,6 +15,11 @@ def test_all_that_is_imported_is_a_choice():
   assert {'fedavg', 'fedprox', 'scaffold', 'fedem'} < ALGORITHMS.keys()
   assert ALGORITHMS['fedprox'] is algorithms.fedprox
   assert all(factory.__name__ == name and factory().name == name for name, factory in ALGORITHMS.items())
+
+
+def test_another_name_is_that_of_a_method_and_of_nothing_else():
+  assert set(ALIASES.values()) <= ALGORITHMS.keys()
+  assert not ALIASES.keys() & ALGORITHMS.keys()
 
 
 def test_no_two_methods_have_one_title():

@@ -93,6 +93,7 @@ def test_a_data_set_brings_its_own_defaults():
       '--learning_rate=1: algorithm delta_sgd, which finds its own step sizes, does not use it',
     ),
     ({'algorithm': 'fedavg_m', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fedavg_m takes w^t - w_k apart'),
+    ({'algorithm': 'fednova', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fednova knows what a local step'),
     ({'algorithm': 'fedgm', 'nu': 2}, '--nu=2: a number from 0 to 1 is needed.'),
     ({'roundz': '1'}, '--roundz is not a flag'),
     ({'algorithm': 'scaffnew', 'clients_per_round': 10}, '--clients_per_round=10: scaffnew needs all clients in every'),
@@ -194,6 +195,15 @@ def test_an_algorithms_record_is_that_of_its_arguments():
   assert Config.from_flags({'algorithm': 'fednar', 'backbone': 'scaffold'}).weighting == 'uniform'
   adam = {'algorithm': 'scaffold', 'scaffold_option': 1, 'client_optimizer': 'adam'}
   assert Config.from_flags(adam).client_states == 'memory'
+
+
+def test_another_name_of_a_method_is_read_as_its_own():
+  """FedCM is FedAvg-M: one run has one name, whichever of the two somebody writes."""
+  config = Config.from_flags({'algorithm': 'fedcm', 'beta': 0.2})
+  assert config == Config.from_flags({'algorithm': 'fedavg_m', 'beta': 0.2})
+  assert (config.record()['algorithm']['name'], config.name) == ('fedavg_m', 'fedavg_m-mnist-beta=0.2')
+  with pytest.raises(UserError, match=r'--algorithm=fedcn: one of delta_sgd, .* or fedcm for fedavg_m is needed'):
+    Config.from_flags({'algorithm': 'fedcn'})
 
 
 def test_momentum_0_is_plain_sgd():

@@ -15,6 +15,7 @@ from fedprox_tff.federated.process import build_process
 from tests import problems
 
 FIVE = [(1.0, 0.0, 1), (3.0, 4.0, 2), (2.0, -1.0, 1), (0.5, 7.0, 3), (1.5, 2.0, 1)]
+COHORTS = [([0, 3], [2, 1]), ([1, 2, 4], [2, 0, 1]), ([3, 1], [1, 2]), ([2], [2])]  # of FIVE, and their local steps
 
 
 def federation_of(name, *, start=0.0, learning_rate=0.25, num_clients=2, **arguments):
@@ -27,8 +28,8 @@ def _process(name, start, learning_rate, num_clients, arguments):
   return problems.process(algorithm, start=start, learning_rate=learning_rate, num_clients=num_clients)
 
 
-def message_of(federation):
-  return float(federation.state.global_model_weights.non_trainable[0])
+def kept_by_server(federation):
+  return float(federation.state.finalizer['kept'][0])
 
 
 @pytest.mark.parametrize('option', [1, 2])
@@ -37,7 +38,7 @@ def test_scaffold_reaches_the_minimiser_where_fedavg_does_not(option):
   xs = [federation.play(problems.payloads(problems.Q, uniform=True)) for _ in range(60)]
   assert xs[-1] == pytest.approx(3.0, abs=1e-5)
   assert [federation.kept(0), federation.kept(1)] == [pytest.approx([3.0], abs=1e-4), pytest.approx([-3.0], abs=1e-4)]
-  assert message_of(federation) == pytest.approx(0.0, abs=1e-5)
+  assert problems.message_of(federation) == pytest.approx(0.0, abs=1e-5)
   fedavg = federation_of('fedavg')
   assert [fedavg.play(problems.payloads(problems.Q, uniform=True)) for _ in range(60)][-1] == pytest.approx(30 / 11)
 
@@ -47,21 +48,20 @@ def test_scaffold_reaches_the_minimiser_where_fedavg_does_not(option):
 def test_scaffolds_variate_is_the_mean_of_its_clients(arguments, uniform):
   """With few of five clients in a round, stragglers among them, one dropped, and whatever the weights of the mean."""
   federation = federation_of('scaffold', num_clients=5, learning_rate=0.1, **arguments)
-  cohorts = [([0, 3], [2, 1]), ([1, 2, 4], [2, 0, 1]), ([3, 1], [1, 2]), ([2], [2])]
-  for clients, num_steps in cohorts:
+  for clients, num_steps in COHORTS:
     federation.play(
       problems.payloads([FIVE[k] for k in clients], uniform=uniform, num_steps=num_steps), clients=clients
     )
     variates = [federation.kept(k)[0] if k in federation.client_states else 0.0 for k in range(5)]
     assert any(variates)
-    assert message_of(federation) == pytest.approx(np.mean(variates), rel=1e-5)
+    assert problems.message_of(federation) == pytest.approx(np.mean(variates), rel=1e-5)
 
 
 def test_scaffolds_second_option_is_the_mean_of_the_gradients_of_the_steps_taken():
   """From a c and c_i that are not 0, for a straggler too."""
   federation = federation_of('scaffold')
   federation.play(problems.payloads(problems.Q, uniform=True))
-  x, c, (c_1,), (c_2,) = 1.875, message_of(federation), federation.kept(0), federation.kept(1)
+  x, c, (c_1,), (c_2,) = 1.875, problems.message_of(federation), federation.kept(0), federation.kept(1)
   federation.play(problems.payloads(problems.Q, uniform=True, num_steps=[1, 2]))
   first = 3 * (x - 4)
   second = 3 * (x - 0.25 * (first - c_2 + c) - 4)
@@ -113,6 +113,52 @@ def test_feddane_gathers_gradients_by_the_clients_weights():
   assert federation.play(problems.payloads(problems.W)) == pytest.approx(2.75, rel=1e-6)
   uniform = federation_of('feddane', start=1.0, learning_rate=0.5)
   assert uniform.play(problems.payloads(problems.W, uniform=True)) == pytest.approx(1.75, rel=1e-6)
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_feddyns_server_keeps_the_mean_of_what_all_clients_keep(uniform):
+  """With few of five clients in a round, stragglers among them, one dropped, and whatever the weights of the mean."""
+  federation = federation_of('feddyn', num_clients=5, learning_rate=0.1, dynamic_strength=0.7)
+  for clients, num_steps in COHORTS:
+    payloads = problems.payloads([FIVE[k] for k in clients], uniform=uniform, num_steps=num_steps)
+    federation.play(payloads, clients=clients)
+    sums = [federation.kept(k)[0] if k in federation.client_states else 0.0 for k in range(5)]
+    assert any(sums)
+    assert kept_by_server(federation) == pytest.approx(np.mean(sums), rel=1e-5)
+
+
+def test_feddyn_rests_at_the_minimiser_of_the_mean():
+  """alpha h_k = -grad F_k(3), which are 3 and -3; FedProx with the same strength rests at 8/3."""
+  federation = federation_of('feddyn', dynamic_strength=0.5)
+  for _ in range(80):
+    x = federation.play(problems.payloads(problems.Q, uniform=True))
+  assert x == pytest.approx(3.0, abs=1e-5)
+  assert [federation.kept(0), federation.kept(1)] == [pytest.approx([-6.0], abs=1e-4), pytest.approx([6.0], abs=1e-4)]
+  assert kept_by_server(federation) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_feddyn_without_what_it_keeps_is_fedprox():
+  """The mean of the cohort, if clients and server forget after each round."""
+  feddyn = federation_of('feddyn', start=1.0, dynamic_strength=0.8, feddyn_evaluated='cohort')
+  fedprox = federation_of('fedprox', start=1.0, mu=0.8)
+  for _ in range(3):
+    payloads = problems.payloads(problems.Q, uniform=True, num_steps=[1, 2])
+    x = fedprox.play(payloads)
+    feddyn.play(payloads)
+    assert problems.weight_of(feddyn.process, feddyn.state) == pytest.approx(x, rel=1e-6)
+    forgetful = feddyn.process.initialize()
+    weights = tff.learning.models.ModelWeights((np.float32(x),), ())
+    feddyn.state, feddyn.client_states = feddyn.process.set_model_weights(forgetful, weights), {}
+
+
+def test_feddyn_evaluates_the_server_or_the_mean_of_the_cohort():
+  """Q with alpha = 1: the clients end at 1.875 and 3 in round 2, after which w = 3.375 and h = 0.9375."""
+  for evaluated, expected in (('server', 3.375), ('cohort', 2.4375)):
+    federation = federation_of('feddyn', dynamic_strength=1.0, feddyn_evaluated=evaluated)
+    assert problems.weight_of(federation.process, federation.state) == 0
+    for _ in range(2):
+      assert federation.play(problems.payloads(problems.Q, uniform=True)) in (3.0, 3.375)
+    assert problems.weight_of(federation.process, federation.state) == pytest.approx(expected, rel=1e-6)
 
 
 def test_scaffnew_of_one_step_a_round_is_gradient_descent():

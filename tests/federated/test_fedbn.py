@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms import ditto, fedavg, fedbn, fedprox, pfedme
+from fedprox_tff.algorithms import ditto, fedavg, fedbn, fedprox, fedsam, pfedme
 from fedprox_tff.algorithms.base import Local
 from fedprox_tff.core.task import Task
 from fedprox_tff.federated.payloads import client_payload
@@ -119,11 +119,11 @@ def small():
   return mlp_bn().build(Task((3,), 2), seed=0)
 
 
-def of_three(k, n):
+def of_three(k, n, **kwargs):
   rng = np.random.default_rng(k)
   x = (rng.normal(size=(n, 3)) * (1 + k) + k).astype(np.float32)
   examples = collections.OrderedDict(x=x, y=(x[:, 0] > k).astype(np.int32))
-  return client_payload(examples, num_epochs=3, batch_size=4, key=(0, 0, k), weight=1.0)
+  return client_payload(examples, num_epochs=3, batch_size=4, key=(0, 0, k), weight=1.0, **kwargs)
 
 
 def test_all_four_tensors_of_a_layer_stay_with_the_client_and_nothing_else():
@@ -151,6 +151,22 @@ def test_running_statistics_follow_the_batches_and_nothing_else():
   for a, b in zip(*ends, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
   assert any(not np.allclose(end, w, rtol=1e-2) for end, w in zip(ends[0], small().initial_weights[1:5], strict=False))
+
+
+def test_running_statistics_follow_a_batch_once_where_a_step_takes_two_gradients():
+  """FedSAM's second one, at weights from far away, which meet the same batch."""
+  ends = []
+  for algorithm in (fedavg, functools.partial(fedsam, rho=5.0)):
+    federation = Federation(process(algorithm, small))
+    federation.play([of_three(1, 4, num_steps=1)], weigh=trained)
+    ends.append(trained(federation))
+  statistics = small().statistics
+  assert len(statistics) == 2
+  for i, (plain, sam, initial) in enumerate(zip(*ends, small().initial_weights, strict=True)):
+    if i in statistics:
+      np.testing.assert_allclose(sam, plain, rtol=1e-6)
+      assert not np.allclose(plain, initial, rtol=1e-3)
+  assert not np.allclose(ends[0][0], ends[1][0], rtol=1e-3)
 
 
 # Without a pull a client's own model takes steps of plain SGD: Ditto's from its own last one, pFedMe's from w^t.

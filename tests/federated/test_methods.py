@@ -42,6 +42,7 @@ class Method(NamedTuple):
 
 
 H_AND_SEEN = [[2.6953125, 3.75, 1.0], [2.6953125, -3.75, 1.0]]  # the last x_i, and h_i
+NOVA = {'server_momentum': 0.5, 'server_learning_rate': 0.5}
 OPT = {'server_learning_rate': 0.1, 'tau': 0.01}
 
 METHODS = [
@@ -74,14 +75,31 @@ METHODS = [
   Method('delta_sgd', [(0 + 2.4 + 1.6 * 3 * 0.2 * math.sqrt(1.1)) / 2]),
   Method('delta_sgd', [(2.4 + 1.6 * 3 * 0.1) / 2], {'gamma': 0.6}),  # the first branch, gamma / (2 a), binds
   Method('fedavg_m', [1.21875, 2.4565430, 3.1804733], {'beta': 0.5}),
+  Method('fednova', [1.875, 2.4609375]),
+  # From 2: client 1 takes one step, 0.5 back, and client 2 two, 1.875 ahead: d = 0.5 and -0.9375, tau = 1.5.
+  Method('fednova', [2.328125], start=2.0, setting={'num_steps': [1, 2]}),
+  Method('fednova', [1.40625, 2.0544434], setting={'num_steps': [1, 2]}),
+  # Client 2 goes 1.5 ahead, a_2 = (1 - 0.75^2) / 0.25 = 1.75; tau counts steps, 1.5.
+  Method('fednova', [2.2678571, 2.3993940], {'mu': 1.0}, start=2.0, setting={'num_steps': [1, 2]}),
+  Method('fednova', [2.1640625, 2.3659363], NOVA, start=2.0, setting={'num_steps': [1, 2]}),
   Method('scaffold', [1.875, 2.6953125], kept=[[2.109375], [-5.390625]]),
   Method('scaffold', [1.875, 2.8359375], {'scaffold_option': 1}, kept=[[1.875], [-6.375]]),
   # One step of client 2: its variate is one gradient, -12, and c = -6.
   Method('scaffold', [1.5], setting={'num_steps': [2, 1]}, kept=[[0.0], [-12.0]]),
+  # Client 1 stays, client 2 goes to 3, and w = 1.5 + 1.5; then they go to 1.875 and 3.
+  Method('feddyn', [3.0, 3.375, 3.1875], {'dynamic_strength': 1.0}, kept=[[-1.96875], [2.71875]]),
+  Method('feddyn', [3.375, 3.7441406, 3.2637634], {'dynamic_strength': 0.5}),
   Method('scaffnew', [1.875, 2.6953125], {'communication_probability': 0.5}, kept=H_AND_SEEN),
   Method('fedinit', [1.875, 2.5078125], kept=[[1.16015625, 1.0], [3.85546875, 1.0]]),
   # delta = -0.5: client 1 goes 1.53125, 1.2734375, client 2 goes 3.84375, 4.3359375.
   Method('fedlesam', [1.875, 2.8046875], {'rho': 0.5}, kept=[[1.875, 1.0], [1.875, 1.0]]),
+  # Client 1 is at rest and not perturbed. Client 2 goes to 3.375 and 4.21875, by the gradient at y - 0.5, then y + 0.5.
+  Method('fedsam', [2.109375, 2.6591797, 2.4559937], {'rho': 0.5}),
+  Method('fedsam', [2.3125], {'rho': 0.5}, start=1.0),
+  Method('mofedsam', [1.3710938, 2.7050171, 3.4599295], {'rho': 0.5, 'beta': 0.5}),
+  # m = -3 after round 1, half of the mean of 0 and -12.
+  Method('mimelite', [1.21875, 2.5795898, 3.4278488], {'beta': 0.5}),
+  Method('mimelite', [0.2887501, 0.8127775, 1.497627]),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -163,11 +181,16 @@ RECORDS = [
   ('dualprox', {}, 'examples', 'partial'),
   ('delta_sgd', {}, 'uniform', 'drop', 'own_step_size'),
   ('fedavg_m', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('fednova', {}, 'examples', 'partial', 'sgd'),
   ('scaffold', {}, 'uniform', 'drop', 'plain_sgd'),
   ('scaffold', {'scaffold_option': 1}, 'uniform', 'drop'),
+  ('feddyn', {}, 'uniform', 'drop'),
   ('scaffnew', {}, 'uniform', 'partial', 'plain_sgd', 'all_clients'),
   ('fedinit', {}, 'uniform', 'drop'),
   ('fedlesam', {}, 'uniform', 'drop'),
+  ('fedsam', {}, 'uniform', 'drop'),
+  ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -179,7 +202,7 @@ RECORDS = [
 def test_records_do_not_change_unnoticed():
   for name, arguments, *record in RECORDS:
     algorithm = made(name, arguments)
-    demands = [key for key in ('plain_sgd', 'all_clients', 'own_step_size') if getattr(algorithm.needs, key)]
+    demands = [key for key in ('plain_sgd', 'sgd', 'all_clients', 'own_step_size') if getattr(algorithm.needs, key)]
     assert [algorithm.policy.weighting, algorithm.policy.stragglers, *demands] == record, name
 
 
@@ -207,9 +230,13 @@ REDUCTIONS = [
   ('fedinit', {'relaxation': 0.0}, 'fedavg', {}),
   ('fedinit', {'fedinit_average': 'steps'}, 'fedinit', {}),  # where all take part
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
+  ('fedsam', {'rho': 0.0}, 'fedavg', {}),
+  ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
+  ('mimelite', {'beta': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
+  ('fednova', {}, 'fedavg_m', {'beta': 1.0}),
   ('fedexp', {'epsilon': 1e30, 'backbone': 'scaffold'}, 'scaffold', {}),
   ('fednar', {'weight_decay': 0.0, 'max_norm': 1e30, 'backbone': 'scaffold'}, 'scaffold', {}),
   ('fedexp', {'epsilon': 1e30, 'backbone': 'scaffold', **FIRST}, 'scaffold', FIRST),
@@ -237,6 +264,76 @@ def test_fedavg_m_divides_by_the_steps_that_a_client_took():
   """
   x = q('fedavg_m', {'beta': 1.0}, rounds=1, start=1.0, num_steps=[1, 2])
   assert x == pytest.approx([1 - 0.375 * (1.0 - 5.625) / 2], rel=1e-6)
+
+
+def test_fednova_of_equally_many_steps_is_fedavg():
+  """a_k cancels; with mu > 0 it leaves K / a = 2 / 1.75 of FedProx's step, since tau counts steps."""
+  assert q('fednova') == pytest.approx(q('fedavg'), rel=1e-6)
+  assert q('fednova', {'server_momentum': 0.5}) == pytest.approx(q('fedavgm', {'server_momentum': 0.5}), rel=1e-6)
+  assert q('fednova', {'mu': 1.0})[0] == pytest.approx(q('fedprox', {'mu': 1.0})[0] * 2 / 1.75, rel=1e-6)
+
+
+def test_fednova_weighs_directions_and_steps_alike():
+  """W from 2, one step and two: d = 1 and -0.75 with the weights 1 and 3, tau = (1 + 3 * 2) / 4."""
+  process = build('fednova', start=2.0, learning_rate=0.5)
+  x = problems.run(process, 1, problems.W, num_steps=[1, 2])
+  assert x == pytest.approx([2 - 1.75 * (1.0 - 3 * 0.75) / 4], rel=1e-6)
+
+
+def test_fednova_does_not_lean_towards_those_who_work_more():
+  """With short steps its limit is close to the minimiser, 3, and FedAvg's to 24/7, where client 2 counts twice."""
+  ends = {}
+  for name in ('fednova', 'fedavg'):
+    federation = problems.Federation(build(name, start=3.0, learning_rate=0.01))
+    for _ in range(300):
+      ends[name] = federation.play(problems.payloads(problems.Q, uniform=True, num_steps=[1, 2]))
+  assert ends == {'fednova': pytest.approx(2.98862, rel=1e-5), 'fedavg': pytest.approx(3.42112, rel=1e-4)}
+
+
+# From 0 client 1 stays. With rho = 1/2 client 2 goes to 3, then by 9/4 more; a_2 = 1 + 3/2 and a_1 = 1, so tau = 7/4.
+# With mu = 1 its second gradient is -3 + 3: by 6/4 more; a_2 = 1 + (1/2 + 1 - 1/4), and tau counts steps.
+@pytest.mark.parametrize(('mu', 'expected'), [(0.0, 7 / 4 * (5.25 / 2.5) / 2), (1.0, 3 / 2 * (4.5 / 2.25) / 2)])
+def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
+  process = problems.process(made('fednova', {'mu': mu}), start=0.0, learning_rate=0.25, momentum=0.5)
+  assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
+
+
+def test_mimelite_of_one_step_is_sgd_with_momentum_on_all_data():
+  """The clients' step along (1 - beta) g + beta m is the one along the next m."""
+  x, m, expected = 0.0, 0.0, []
+  for _ in range(4):
+    m = 0.2 * (x + 3 * (x - 4)) / 2 + 0.8 * m
+    x -= 0.25 * m
+    expected.append(x)
+  assert q('mimelite', {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mimelites_momentum_is_of_gradients_at_the_servers_weights():
+  """By the weights of the mean: W from 2, gradients 2 and -2 with the weights 1 and 3, whatever steps clients take."""
+  for num_steps in ([2, 2], [1, 2]):
+    federation = problems.Federation(build('mimelite', {'beta': 0.75}, start=2.0, learning_rate=0.5))
+    federation.play(problems.payloads(problems.W, num_steps=num_steps))
+    assert problems.message_of(federation) == pytest.approx(-1.0 * 0.25, rel=1e-6)
+
+
+def test_mimelite_is_tffs_with_a_momentum_that_is_not_dampened():
+  """TFF's clients step by eta (g + beta m), m without the factor 1 - beta: ours, with eta / (1 - beta)."""
+  beta, rate = 0.6, 0.1
+  theirs = tff.learning.algorithms.build_unweighted_mime_lite(
+    problems.quadratic(0.0), tff.learning.optimizers.build_sgdm(rate, beta)
+  )
+  rows = [(np.float32([a]), np.float32([b])) for a, b, _ in problems.Q]
+  data = [tf.data.Dataset.from_tensors(row).repeat(problems.STEPS) for row in rows]
+  state, expected = theirs.initialize(), []
+  for _ in range(4):
+    state = theirs.next(state, data).state
+    expected.append(float(theirs.get_model_weights(state).trainable[0]))
+  assert q('mimelite', {'beta': beta}, rounds=4, learning_rate=rate / (1 - beta)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mofedsam_of_fresh_gradients_is_fedsam():
+  """Where all take as many steps, as fedavg_m is FedAvg."""
+  assert q('mofedsam', {'rho': 0.5, 'beta': 1.0}) == pytest.approx(q('fedsam', {'rho': 0.5}), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +438,8 @@ def test_norms_are_over_all_tensors_together():
   u, _ = fednar.step(local, flat, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
   np.testing.assert_allclose(u, [[1.5], [2.0]], rtol=1e-6)
   assert float(ALGORITHMS['fedexp']().client.finish(local, flat, {}).extra) == 25.0
+  bowl = problems.Asked(gradient=lambda at: at)  # of half the squared norm, here from (3, 4)
+  np.testing.assert_allclose(ALGORITHMS['fedsam']().client.gradient(local, bowl, {'rho': 0.5}), [[3.3], [4.4]])
 
 
 @pytest.mark.parametrize('name', ['fedavgm', 'scaffold', 'fedinit', 'fedlesam'])
@@ -380,7 +479,7 @@ def test_the_order_of_clients_does_not_matter(name):
     assert backward.kept(client) == pytest.approx(forward.kept(client), rel=1e-6)
 
 
-@every_method
+@pytest.mark.parametrize('name', [name for name in ON_QUADRATICS if not ALGORITHMS[name]().needs.num_clients])
 def test_a_client_twice_is_one_of_twice_the_weight(name):
   """A client of Q a second time, and Q with the weights 1 and 2."""
   process = build(name, start=2.0, learning_rate=0.5)
