@@ -100,6 +100,12 @@ METHODS = [
   # m = -3 after round 1, half of the mean of 0 and -12.
   Method('mimelite', [1.21875, 2.5795898, 3.4278488], {'beta': 0.5}),
   Method('mimelite', [0.2887501, 0.8127775, 1.497627]),
+  # F = 0 and 24, D = 0 and -3.75: 24 * 3.75 / (24 + 4 * 14.0625).
+  Method('qfedavg', [1.1214953, 1.8916290, 2.3277621]),
+  Method('qfedavg', [2.3781095], start=2.0),
+  Method('qfedavg', [2.4292408], {'q': 0.5}, start=2.0),
+  # One step from 1, F = 1/2 and 27/2, the gradients 1 and -9.
+  Method('qfedavg', [1 + 1640 / (2 + 2916)], {'q': 2.0}, start=1.0, setting={'num_steps': [1, 1]}),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -191,6 +197,7 @@ RECORDS = [
   ('fedsam', {}, 'uniform', 'drop'),
   ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
   ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('qfedavg', {}, 'uniform', 'drop', 'plain_sgd'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -233,6 +240,7 @@ REDUCTIONS = [
   ('fedsam', {'rho': 0.0}, 'fedavg', {}),
   ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
   ('mimelite', {'beta': 0.0}, 'fedavg', {}),
+  ('qfedavg', {'q': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
@@ -329,6 +337,29 @@ def test_mimelite_is_tffs_with_a_momentum_that_is_not_dampened():
     state = theirs.next(state, data).state
     expected.append(float(theirs.get_model_weights(state).trainable[0]))
   assert q('mimelite', {'beta': beta}, rounds=4, learning_rate=rate / (1 - beta)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_qfedavg_weighs_both_sums_alike():
+  """W from 2: F = 2 on both, D = 1.5 and -1.5 with the weights 1 and 3; both denominators are 2 + 2 * 2.25."""
+  process = build('qfedavg', start=2.0, learning_rate=0.5)
+  assert problems.run(process, 1, problems.W) == pytest.approx([2 - 2 * 1.5 * (1 - 3) / (4 * 6.5)], rel=1e-6)
+
+
+@pytest.mark.parametrize('power', [0.0, 1.0, 5.0])
+def test_qfedavg_of_one_step_reaches_the_minimiser_of_its_objective(power):
+  """F_1^{q+1} + F_2^{q+1} is least where x / (4 - x) = 3^{(q + 1) / (2 q + 1)}: at 3, 2.701 and 2.582."""
+  ratio = 3 ** ((power + 1) / (2 * power + 1))
+  x = q('qfedavg', {'q': power}, rounds=30, num_steps=[1, 1])
+  assert x[-1] == pytest.approx(4 * ratio / (1 + ratio), rel=2e-6)
+
+
+def test_qfedavg_is_finite_where_a_loss_is_zero():
+  """F^{q-1} is not, for q = 1/2."""
+  one, zero = (tf.constant([1.0]),), (tf.constant([0.0]),)
+  nothing = problems.Asked(loss=lambda at: tf.constant(0.0))
+  report = ALGORITHMS['qfedavg']().client.finish(Local(one, zero), nothing, {'q': 0.5, 'learning_rate': 0.5})
+  assert float(report.update[0][0]) == pytest.approx(-1e-5, rel=1e-5)
+  assert float(report.extra) == pytest.approx(1e-5 + 0.5 / 0.5 * 1e5, rel=1e-5)
 
 
 def test_mofedsam_of_fresh_gradients_is_fedsam():
@@ -438,6 +469,8 @@ def test_norms_are_over_all_tensors_together():
   u, _ = fednar.step(local, flat, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
   np.testing.assert_allclose(u, [[1.5], [2.0]], rtol=1e-6)
   assert float(ALGORITHMS['fedexp']().client.finish(local, flat, {}).extra) == 25.0
+  asked = problems.Asked(loss=lambda at: tf.constant(2.0))
+  assert float(ALGORITHMS['qfedavg']().client.finish(local, asked, {'q': 1.0, 'learning_rate': 0.5}).extra) == 52.0
   bowl = problems.Asked(gradient=lambda at: at)  # of half the squared norm, here from (3, 4)
   np.testing.assert_allclose(ALGORITHMS['fedsam']().client.gradient(local, bowl, {'rho': 0.5}), [[3.3], [4.4]])
 
