@@ -28,6 +28,7 @@ from fedprox_tff.algorithms.fednova import fednova as fednova
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
 from fedprox_tff.algorithms.fedsam import fedsam as fedsam
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
+from fedprox_tff.algorithms.mime import mime as mime
 from fedprox_tff.algorithms.mimelite import mimelite as mimelite
 from fedprox_tff.algorithms.mofedsam import mofedsam as mofedsam
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import ALGORITHMS, fedavg
-from fedprox_tff.algorithms.base import Local
+from fedprox_tff.algorithms.base import Local, Report, Server
 from fedprox_tff.config.choice import choose
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import tree
@@ -100,6 +100,9 @@ METHODS = [
   # m = -3 after round 1, half of the mean of 0 and -12.
   Method('mimelite', [1.21875, 2.5795898, 3.4278488], {'beta': 0.5}),
   Method('mimelite', [0.2887501, 0.8127775, 1.497627]),
+  # From 0, m = 0 and c = -6: both go to 0.75, then client 1 to 1.40625 and client 2 to 1.21875; m = -3.
+  Method('mime', [1.3125, 2.70703125, 3.5324707], {'beta': 0.5}),
+  Method('mime', [0.2925, 0.81973125, 1.5068156]),
   # F = 0 and 24, D = 0 and -3.75: 24 * 3.75 / (24 + 4 * 14.0625).
   Method('qfedavg', [1.1214953, 1.8916290, 2.3277621]),
   Method('qfedavg', [2.3781095], start=2.0),
@@ -197,6 +200,7 @@ RECORDS = [
   ('fedsam', {}, 'uniform', 'drop'),
   ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
   ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('mime', {}, 'uniform', 'drop', 'plain_sgd'),
   ('qfedavg', {}, 'uniform', 'drop', 'plain_sgd'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
@@ -240,6 +244,7 @@ REDUCTIONS = [
   ('fedsam', {'rho': 0.0}, 'fedavg', {}),
   ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
   ('mimelite', {'beta': 0.0}, 'fedavg', {}),
+  ('mime', {'beta': 0.0}, 'feddane', {}),  # where all of a client's examples are one batch
   ('qfedavg', {'q': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
@@ -306,20 +311,22 @@ def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
   assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
 
 
-def test_mimelite_of_one_step_is_sgd_with_momentum_on_all_data():
+@pytest.mark.parametrize('name', ['mimelite', 'mime'])
+def test_mimelite_and_mime_of_one_step_are_sgd_with_momentum_on_all_data(name):
   """The clients' step along (1 - beta) g + beta m is the one along the next m."""
   x, m, expected = 0.0, 0.0, []
   for _ in range(4):
     m = 0.2 * (x + 3 * (x - 4)) / 2 + 0.8 * m
     x -= 0.25 * m
     expected.append(x)
-  assert q('mimelite', {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
+  assert q(name, {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_mimelites_momentum_is_of_gradients_at_the_servers_weights():
+@pytest.mark.parametrize('name', ['mimelite', 'mime'])
+def test_mimelites_and_mimes_momentum_is_of_gradients_at_the_servers_weights(name):
   """By the weights of the mean: W from 2, gradients 2 and -2 with the weights 1 and 3, whatever steps clients take."""
   for num_steps in ([2, 2], [1, 2]):
-    federation = problems.Federation(build('mimelite', {'beta': 0.75}, start=2.0, learning_rate=0.5))
+    federation = problems.Federation(build(name, {'beta': 0.75}, start=2.0, learning_rate=0.5))
     federation.play(problems.payloads(problems.W, num_steps=num_steps))
     assert problems.message_of(federation) == pytest.approx(-1.0 * 0.25, rel=1e-6)
 
@@ -337,6 +344,22 @@ def test_mimelite_is_tffs_with_a_momentum_that_is_not_dampened():
     state = theirs.next(state, data).state
     expected.append(float(theirs.get_model_weights(state).trainable[0]))
   assert q('mimelite', {'beta': beta}, rounds=4, learning_rate=rate / (1 - beta)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mime_takes_the_gradient_at_the_servers_weights_from_the_same_batch():
+  """At y = 1, w^t = 0 a batch of 3/2 (y - 4)^2 says -9 and -12; with m = 2 and c = 5 the direction is (2 + 8) / 2."""
+  local = Local((1.0,), (0.0,), message=(2.0, 5.0))
+  batch = problems.Asked(gradient=lambda at: (3 * (at[0] - 4),))
+  assert ALGORITHMS['mime']().client.gradient(local, batch, {'beta': 0.5}) == (5.0,)
+
+
+def test_mime_sends_the_momentum_beside_what_clients_have_gathered():
+  """Two tensors of each, in this order; the momentum is renewed once, by what was gathered."""
+  server = ALGORITHMS['mime']().server
+  assert len(server.init(((np.zeros(2)), np.zeros(3))).message) == 4
+  message = server.gathered((1.0, 2.0, 3.0, 4.0), (5.0, 6.0))
+  assert message == (1.0, 2.0, 5.0, 6.0)
+  assert server.message(Server((0.0, 0.0), message), Report(()), {'beta': 0.75})[:2] == (2.0, 3.0)
 
 
 def test_qfedavg_weighs_both_sums_alike():
