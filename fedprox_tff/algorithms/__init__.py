@@ -31,6 +31,7 @@ from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
 from fedprox_tff.algorithms.mime import mime as mime
 from fedprox_tff.algorithms.mimelite import mimelite as mimelite
 from fedprox_tff.algorithms.mofedsam import mofedsam as mofedsam
+from fedprox_tff.algorithms.per_fedavg import per_fedavg as per_fedavg
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme
 from fedprox_tff.algorithms.qfedavg import qfedavg as qfedavg
 from fedprox_tff.algorithms.scaffnew import scaffnew as scaffnew

@@ -109,6 +109,9 @@ METHODS = [
   Method('qfedavg', [2.4292408], {'q': 0.5}, start=2.0),
   # One step from 1, F = 1/2 and 27/2, the gradients 1 and -9.
   Method('qfedavg', [1 + 1640 / (2 + 2916)], {'q': 2.0}, start=1.0, setting={'num_steps': [1, 1]}),
+  # Client 2: y' = 3, y = 0.75, then y' = 3.1875, y = 1.359375. HF gradients are a quarter of FO ones.
+  Method('per_fedavg', [0.6796875, 1.1283875, 1.4245996], {'personal_learning_rate': 0.25}),
+  Method('per_fedavg', [0.18310546875], {'personal_learning_rate': 0.25, 'per_fedavg_form': 'hf'}),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -202,6 +205,7 @@ RECORDS = [
   ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
   ('mime', {}, 'uniform', 'drop', 'plain_sgd'),
   ('qfedavg', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('per_fedavg', {}, 'examples', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -246,6 +250,8 @@ REDUCTIONS = [
   ('mimelite', {'beta': 0.0}, 'fedavg', {}),
   ('mime', {'beta': 0.0}, 'feddane', {}),  # where all of a client's examples are one batch
   ('qfedavg', {'q': 0.0}, 'fedavg', {}),
+  ('per_fedavg', {'personal_learning_rate': 0.0}, 'fedavg', {}),
+  ('per_fedavg', {'personal_learning_rate': 0.0, 'per_fedavg_form': 'hf'}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
@@ -383,6 +389,15 @@ def test_qfedavg_is_finite_where_a_loss_is_zero():
   report = ALGORITHMS['qfedavg']().client.finish(Local(one, zero), nothing, {'q': 0.5, 'learning_rate': 0.5})
   assert float(report.update[0][0]) == pytest.approx(-1e-5, rel=1e-5)
   assert float(report.extra) == pytest.approx(1e-5 + 0.5 / 0.5 * 1e5, rel=1e-5)
+
+
+@pytest.mark.parametrize(('form', 'expected'), [('fo', -7.5), ('hf', -7.5 * (1 - 0.25))])
+def test_per_fedavg_takes_its_second_gradient_from_another_batch(form, expected):
+  """At y = 2: y^2 / 2 leads to y' = 1.5, where 3/2 (y - 4)^2 says -7.5; the curvature is the first one's, 1."""
+  other = problems.Asked(gradient=lambda at: (3 * (at[0] - 4),))
+  client = ALGORITHMS['per_fedavg'](per_fedavg_form=form).client
+  hparams = {'personal_learning_rate': 0.25}
+  assert client.step(Local((2.0,), (0.0,)), problems.Asked(other=other), hparams).direction == (expected,)
 
 
 def test_mofedsam_of_fresh_gradients_is_fedsam():
