@@ -13,6 +13,7 @@ from fedprox_tff.algorithms.dualprox import dualprox as dualprox
 from fedprox_tff.algorithms.fedadagrad import fedadagrad as fedadagrad
 from fedprox_tff.algorithms.fedadam import fedadam as fedadam
 from fedprox_tff.algorithms.fedavg import fedavg as fedavg
+from fedprox_tff.algorithms.fedavg_ft import fedavg_ft as fedavg_ft
 from fedprox_tff.algorithms.fedavg_m import fedavg_m as fedavg_m
 from fedprox_tff.algorithms.fedavgm import fedavgm as fedavgm
 from fedprox_tff.algorithms.fedbn import fedbn as fedbn

@@ -112,6 +112,7 @@ METHODS = [
   # Client 2: y' = 3, y = 0.75, then y' = 3.1875, y = 1.359375. HF gradients are a quarter of FO ones.
   Method('per_fedavg', [0.6796875, 1.1283875, 1.4245996], {'personal_learning_rate': 0.25}),
   Method('per_fedavg', [0.18310546875], {'personal_learning_rate': 0.25, 'per_fedavg_form': 'hf'}),
+  Method('fedavg_ft', [1.875, 2.4609375]),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -206,6 +207,7 @@ RECORDS = [
   ('mime', {}, 'uniform', 'drop', 'plain_sgd'),
   ('qfedavg', {}, 'uniform', 'drop', 'plain_sgd'),
   ('per_fedavg', {}, 'examples', 'drop'),
+  ('fedavg_ft', {}, 'examples', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -252,6 +254,7 @@ REDUCTIONS = [
   ('qfedavg', {'q': 0.0}, 'fedavg', {}),
   ('per_fedavg', {'personal_learning_rate': 0.0}, 'fedavg', {}),
   ('per_fedavg', {'personal_learning_rate': 0.0, 'per_fedavg_form': 'hf'}, 'fedavg', {}),
+  ('fedavg_ft', {}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
