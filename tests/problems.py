@@ -84,6 +84,8 @@ class Asked(NamedTuple):
   """A batch, or all examples, whose gradient and losses a test says."""
 
   gradient: Callable[..., Any] = lambda at: at
+  loss: Callable[..., Any] | None = None
+  other: Any = None
   losses: Callable[..., Any] | None = None
   move_statistics: Callable[..., Any] = lambda before, after: after
 

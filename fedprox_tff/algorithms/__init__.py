@@ -13,6 +13,7 @@ from fedprox_tff.algorithms.dualprox import dualprox as dualprox
 from fedprox_tff.algorithms.fedadagrad import fedadagrad as fedadagrad
 from fedprox_tff.algorithms.fedadam import fedadam as fedadam
 from fedprox_tff.algorithms.fedavg import fedavg as fedavg
+from fedprox_tff.algorithms.fedavg_ft import fedavg_ft as fedavg_ft
 from fedprox_tff.algorithms.fedavg_m import fedavg_m as fedavg_m
 from fedprox_tff.algorithms.fedavgm import fedavgm as fedavgm
 from fedprox_tff.algorithms.fedbn import fedbn as fedbn
@@ -28,9 +29,12 @@ from fedprox_tff.algorithms.fednova import fednova as fednova
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
 from fedprox_tff.algorithms.fedsam import fedsam as fedsam
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
+from fedprox_tff.algorithms.mime import mime as mime
 from fedprox_tff.algorithms.mimelite import mimelite as mimelite
 from fedprox_tff.algorithms.mofedsam import mofedsam as mofedsam
+from fedprox_tff.algorithms.per_fedavg import per_fedavg as per_fedavg
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme
+from fedprox_tff.algorithms.qfedavg import qfedavg as qfedavg
 from fedprox_tff.algorithms.scaffnew import scaffnew as scaffnew
 from fedprox_tff.algorithms.scaffold import scaffold as scaffold
 from fedprox_tff.core.choices import choices_of

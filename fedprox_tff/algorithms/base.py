@@ -145,10 +145,14 @@ class Adaptation(NamedTuple):
   Attributes:
     epochs: How many epochs they are.
     step: As `ClientRule.step`; the client optimizer, which is fresh, descends it.
+    num_steps: How many local steps they are, or fewer if the epochs have fewer. None: all of the epochs.
+    own_step_size: Whether the direction has its step size in it, so that SGD with learning rate 1 descends it.
   """
 
   epochs: int
   step: Callable[[Local, Batch, Hparams], Step]
+  num_steps: int | None = None
+  own_step_size: bool = False
 
 
 class ClientRule(NamedTuple):

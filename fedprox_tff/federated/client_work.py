@@ -23,7 +23,7 @@ from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.local_steps import build_local_steps, specs_of
 from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
 
-_CONTEXT_SPEC = collections.OrderedDict(
+CONTEXT_SPEC = collections.OrderedDict(
   num_examples=tf.TensorSpec([], tf.int32),  # n_k
   first_row=tf.TensorSpec([], tf.int32),  # where the client's own rows begin in the examples
   num_steps=tf.TensorSpec([], tf.int32),  # budget in local steps; 0 for a dropped client
@@ -122,7 +122,7 @@ def build_client_work(
 
 def _data_type(algorithm: Algorithm, model: LocalModel) -> tff.types.StructType:
   """Returns the type of a payload: sequences of one element each."""
-  elements = collections.OrderedDict(examples=model.examples_spec, context=_CONTEXT_SPEC)
+  elements = collections.OrderedDict(examples=model.examples_spec, context=CONTEXT_SPEC)
   state = initial_client_state(algorithm, model)
   if state:
     elements['state'] = specs_of(state)

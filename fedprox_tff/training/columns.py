@@ -45,7 +45,7 @@ TRAIN_LOSS = Column(
 UPDATE_NORM = Column(
   'train/update_norm',
   "L2 norm of the clients' weighted mean of w^t - w_k; with fedavg_m and mofedsam, of their direction; "
-  'with fednova, of the mean direction of a local step',
+  'with fednova, of the mean direction of a local step; with qfedavg, of F_k^q (w^t - w_k)',
   label='Norm of the update',
 )
 
@@ -93,8 +93,8 @@ GAMMA_MAX = Column(
 
 PERSONAL_ACCURACY = Column(
   'personal/accuracy',
-  "accuracy of the clients' own models (fedbn, ditto, pfedme, fedem) on their own test examples, weighted by their "
-  'numbers of examples; a client that has never taken part uses the global model',
+  "accuracy of the clients' own models, with methods that have such, on their own test examples, weighted by their "
+  'numbers of examples; a client that has never taken part uses the global model, or adapts it if the others do',
   label='Test accuracy of\nown models (%)',
   percent=True,
 )

@@ -69,6 +69,7 @@ class PersonalEvaluators:
       self._adaptations[structure] = build_adaptation(algorithm, local_model(model), optimizer, rule)
     adapt = self._adaptations[structure]
     hparams = {name: tf.convert_to_tensor(value, tf.float32) for name, value in hparams.items()}
+    frozen = tuple(map(tf.convert_to_tensor, model.frozen))
     examples, offsets = trained[0]._asdict(), trained[1]
 
     def evaluate(weights: Weights, states: Mapping[int, Any]) -> PersonalEvaluation:
@@ -77,14 +78,14 @@ class PersonalEvaluators:
       def adapted(client: int) -> Weights:
         own = personal(weights, states[client]) if personal is not None and client in known else weights
         context = context_of(
+          algorithm.client.adapt,
           examples,
           range(*offsets[client : client + 2].tolist()),
-          epochs=algorithm.client.adapt.epochs,
           batch_size=batch_size,
           seed=config.seed,
           client=client,
         )
-        return adapt(tuple(map(tf.convert_to_tensor, own)), hparams, examples, context)
+        return adapt(tuple(map(tf.convert_to_tensor, own)), frozen, hparams, examples, context)
 
       return evaluation(weights, AdaptedModels(adapted, len(offsets) - 1))
 

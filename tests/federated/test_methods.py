@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms import ALGORITHMS, fedavg
-from fedprox_tff.algorithms.base import Local
+from fedprox_tff.algorithms.base import Local, Report, Server
 from fedprox_tff.config.choice import choose
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import tree
@@ -106,6 +106,19 @@ METHODS = [
   # m = -3 after round 1, half of the mean of 0 and -12.
   Method('mimelite', [1.21875, 2.5795898, 3.4278488], {'beta': 0.5}),
   Method('mimelite', [0.2887501, 0.8127775, 1.497627]),
+  # From 0, m = 0 and c = -6: both go to 0.75, then client 1 to 1.40625 and client 2 to 1.21875; m = -3.
+  Method('mime', [1.3125, 2.70703125, 3.5324707], {'beta': 0.5}),
+  Method('mime', [0.2925, 0.81973125, 1.5068156]),
+  # F = 0 and 24, D = 0 and -3.75: 24 * 3.75 / (24 + 4 * 14.0625).
+  Method('qfedavg', [1.1214953, 1.8916290, 2.3277621]),
+  Method('qfedavg', [2.3781095], start=2.0),
+  Method('qfedavg', [2.4292408], {'q': 0.5}, start=2.0),
+  # One step from 1, F = 1/2 and 27/2, the gradients 1 and -9.
+  Method('qfedavg', [1 + 1640 / (2 + 2916)], {'q': 2.0}, start=1.0, setting={'num_steps': [1, 1]}),
+  # Client 2: y' = 3, y = 0.75, then y' = 3.1875, y = 1.359375. HF gradients are a quarter of FO ones.
+  Method('per_fedavg', [0.6796875, 1.1283875, 1.4245996], {'personal_learning_rate': 0.25}),
+  Method('per_fedavg', [0.18310546875], {'personal_learning_rate': 0.25, 'per_fedavg_form': 'hf'}),
+  Method('fedavg_ft', [1.875, 2.4609375]),
   # From 2.25: g = -1.5; client 1 goes 2.625, 2.90625, client 2 goes 2.625, 2.71875.
   Method('feddane', [2.25, 2.8125]),
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
@@ -197,6 +210,10 @@ RECORDS = [
   ('fedsam', {}, 'uniform', 'drop'),
   ('mofedsam', {}, 'uniform', 'drop', 'plain_sgd'),
   ('mimelite', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('mime', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('qfedavg', {}, 'uniform', 'drop', 'plain_sgd'),
+  ('per_fedavg', {}, 'examples', 'drop'),
+  ('fedavg_ft', {}, 'examples', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
   ('ditto', {}, 'uniform', 'drop'),
@@ -242,6 +259,11 @@ REDUCTIONS = [
   ('fedsam', {'rho': 0.0}, 'fedavg', {}),
   ('mofedsam', {'rho': 0.0, 'beta': 0.5}, 'fedavg_m', {'beta': 0.5}),
   ('mimelite', {'beta': 0.0}, 'fedavg', {}),
+  ('mime', {'beta': 0.0}, 'feddane', {}),  # where all of a client's examples are one batch
+  ('qfedavg', {'q': 0.0}, 'fedavg', {}),
+  ('per_fedavg', {'personal_learning_rate': 0.0}, 'fedavg', {}),
+  ('per_fedavg', {'personal_learning_rate': 0.0, 'per_fedavg_form': 'hf'}, 'fedavg', {}),
+  ('fedavg_ft', {}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
@@ -307,20 +329,22 @@ def test_fednova_knows_what_momentum_adds_up_to(mu, expected):
   assert problems.run(process, 1, problems.Q, uniform=True, num_steps=[1, 2]) == pytest.approx([expected], rel=1e-6)
 
 
-def test_mimelite_of_one_step_is_sgd_with_momentum_on_all_data():
+@pytest.mark.parametrize('name', ['mimelite', 'mime'])
+def test_mimelite_and_mime_of_one_step_are_sgd_with_momentum_on_all_data(name):
   """The clients' step along (1 - beta) g + beta m is the one along the next m."""
   x, m, expected = 0.0, 0.0, []
   for _ in range(4):
     m = 0.2 * (x + 3 * (x - 4)) / 2 + 0.8 * m
     x -= 0.25 * m
     expected.append(x)
-  assert q('mimelite', {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
+  assert q(name, {'beta': 0.8}, rounds=4, num_steps=[1, 1]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_mimelites_momentum_is_of_gradients_at_the_servers_weights():
+@pytest.mark.parametrize('name', ['mimelite', 'mime'])
+def test_mimelites_and_mimes_momentum_is_of_gradients_at_the_servers_weights(name):
   """By the weights of the mean: W from 2, gradients 2 and -2 with the weights 1 and 3, whatever steps clients take."""
   for num_steps in ([2, 2], [1, 2]):
-    federation = problems.Federation(build('mimelite', {'beta': 0.75}, start=2.0, learning_rate=0.5))
+    federation = problems.Federation(build(name, {'beta': 0.75}, start=2.0, learning_rate=0.5))
     federation.play(problems.payloads(problems.W, num_steps=num_steps))
     assert problems.message_of(federation) == pytest.approx(-1.0 * 0.25, rel=1e-6)
 
@@ -338,6 +362,54 @@ def test_mimelite_is_tffs_with_a_momentum_that_is_not_dampened():
     state = theirs.next(state, data).state
     expected.append(float(theirs.get_model_weights(state).trainable[0]))
   assert q('mimelite', {'beta': beta}, rounds=4, learning_rate=rate / (1 - beta)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mime_takes_the_gradient_at_the_servers_weights_from_the_same_batch():
+  """At y = 1, w^t = 0 a batch of 3/2 (y - 4)^2 says -9 and -12; with m = 2 and c = 5 the direction is (2 + 8) / 2."""
+  local = Local((1.0,), (0.0,), message=(2.0, 5.0))
+  batch = problems.Asked(gradient=lambda at: (3 * (at[0] - 4),))
+  assert ALGORITHMS['mime']().client.gradient(local, batch, {'beta': 0.5}) == (5.0,)
+
+
+def test_mime_sends_the_momentum_beside_what_clients_have_gathered():
+  """Two tensors of each, in this order; the momentum is renewed once, by what was gathered."""
+  server = ALGORITHMS['mime']().server
+  assert len(server.init(((np.zeros(2)), np.zeros(3))).message) == 4
+  message = server.gathered((1.0, 2.0, 3.0, 4.0), (5.0, 6.0))
+  assert message == (1.0, 2.0, 5.0, 6.0)
+  assert server.message(Server((0.0, 0.0), message), Report(()), {'beta': 0.75})[:2] == (2.0, 3.0)
+
+
+def test_qfedavg_weighs_both_sums_alike():
+  """W from 2: F = 2 on both, D = 1.5 and -1.5 with the weights 1 and 3; both denominators are 2 + 2 * 2.25."""
+  process = build('qfedavg', start=2.0, learning_rate=0.5)
+  assert problems.run(process, 1, problems.W) == pytest.approx([2 - 2 * 1.5 * (1 - 3) / (4 * 6.5)], rel=1e-6)
+
+
+@pytest.mark.parametrize('power', [0.0, 1.0, 5.0])
+def test_qfedavg_of_one_step_reaches_the_minimiser_of_its_objective(power):
+  """F_1^{q+1} + F_2^{q+1} is least where x / (4 - x) = 3^{(q + 1) / (2 q + 1)}: at 3, 2.701 and 2.582."""
+  ratio = 3 ** ((power + 1) / (2 * power + 1))
+  x = q('qfedavg', {'q': power}, rounds=30, num_steps=[1, 1])
+  assert x[-1] == pytest.approx(4 * ratio / (1 + ratio), rel=2e-6)
+
+
+def test_qfedavg_is_finite_where_a_loss_is_zero():
+  """F^{q-1} is not, for q = 1/2."""
+  one, zero = (tf.constant([1.0]),), (tf.constant([0.0]),)
+  nothing = problems.Asked(loss=lambda at: tf.constant(0.0))
+  report = ALGORITHMS['qfedavg']().client.finish(Local(one, zero), nothing, {'q': 0.5, 'learning_rate': 0.5})
+  assert float(report.update[0][0]) == pytest.approx(-1e-5, rel=1e-5)
+  assert float(report.extra) == pytest.approx(1e-5 + 0.5 / 0.5 * 1e5, rel=1e-5)
+
+
+@pytest.mark.parametrize(('form', 'expected'), [('fo', -7.5), ('hf', -7.5 * (1 - 0.25))])
+def test_per_fedavg_takes_its_second_gradient_from_another_batch(form, expected):
+  """At y = 2: y^2 / 2 leads to y' = 1.5, where 3/2 (y - 4)^2 says -7.5; the curvature is the first one's, 1."""
+  other = problems.Asked(gradient=lambda at: (3 * (at[0] - 4),))
+  client = ALGORITHMS['per_fedavg'](per_fedavg_form=form).client
+  hparams = {'personal_learning_rate': 0.25}
+  assert client.step(Local((2.0,), (0.0,)), problems.Asked(other=other), hparams).direction == (expected,)
 
 
 def test_mofedsam_of_fresh_gradients_is_fedsam():
@@ -447,6 +519,8 @@ def test_norms_are_over_all_tensors_together():
   u, _ = fednar.step(local, flat, {'mu': 0.0, 'weight_decay': 1.0, 'max_norm': 2.5})
   np.testing.assert_allclose(u, [[1.5], [2.0]], rtol=1e-6)
   assert float(ALGORITHMS['fedexp']().client.finish(local, flat, {}).extra) == 25.0
+  asked = problems.Asked(loss=lambda at: tf.constant(2.0))
+  assert float(ALGORITHMS['qfedavg']().client.finish(local, asked, {'q': 1.0, 'learning_rate': 0.5}).extra) == 52.0
   bowl = problems.Asked(gradient=lambda at: at)  # of half the squared norm, here from (3, 4)
   np.testing.assert_allclose(ALGORITHMS['fedsam']().client.gradient(local, bowl, {'rho': 0.5}), [[3.3], [4.4]])
 

@@ -5,6 +5,7 @@ So every client has one, and not only those that have taken part. The steps are 
 an order of their own, which belongs to round 0, when nobody trains.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,15 +13,18 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedprox_tff.algorithms.base import Algorithm, ClientRule, Local, Report
+from fedprox_tff.algorithms.base import Adaptation, Algorithm, ClientRule, Local, Report
+from fedprox_tff.core import batches, graphs
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.client_work import CONTEXT_SPEC
 from fedprox_tff.federated.local_model import LocalModel
-from fedprox_tff.federated.local_steps import build_local_steps
+from fedprox_tff.federated.local_steps import build_local_steps, specs_of
 from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.federated.payloads import client_payload
 
-# (the weights to start from, hyperparameters, examples of all clients, a payload's context) -> the adapted weights
-Adapt = Callable[[Weights, Mapping[str, Any], Any, Mapping[str, Any]], Weights]
+# (the weights to start from, those that do not learn, hyperparameters, examples of all clients, a payload's context)
+# -> the adapted weights
+Adapt = Callable[[Weights, Weights, Mapping[str, Any], Any, Mapping[str, Any]], Weights]
 
 
 def build_adaptation(
@@ -34,6 +38,9 @@ def build_adaptation(
     optimizer: The client optimizer.
     rule: What becomes of every gradient.
   """
+  own_step_size = algorithm.client.adapt.own_step_size
+  if own_step_size:
+    optimizer = tff.learning.optimizers.build_sgdm(learning_rate=1.0)
   client = ClientRule(
     hparams=algorithm.client.hparams,
     step=algorithm.client.adapt.step,
@@ -41,10 +48,25 @@ def build_adaptation(
   )
   run_local_steps = build_local_steps(algorithm._replace(client=client), model, optimizer, rule=rule)
 
-  @tf.function(reduce_retracing=True)
-  def adapt(weights, hparams, examples, context):
-    non_trainable = tuple(map(tf.constant, model.initial_weights.non_trainable))
-    return run_local_steps(Local(weights, weights), non_trainable, hparams, examples, context).report.update
+  @functools.cache
+  def traced(names: tuple[str, ...]) -> Any:
+    """Returns the graph, for hyperparameters of these names: one for the examples of any data set and any batches."""
+    weights_specs = tuple(specs_of(model.initial_weights))
+    scalars = dict.fromkeys(names, tf.TensorSpec([], tf.float32))
+    specs = (*weights_specs, scalars, model.examples_spec, CONTEXT_SPEC)
+
+    @tf.function(input_signature=tf.nest.flatten(specs))
+    def run(*tensors):
+      weights, non_trainable, hparams, examples, context = tf.nest.pack_sequence_as(specs, tensors)
+      if own_step_size:
+        hparams = {**hparams, 'learning_rate': tf.constant(1.0)}
+      return run_local_steps(Local(weights, weights), non_trainable, hparams, examples, context).report.update
+
+    return run.get_concrete_function()
+
+  def adapt(weights, non_trainable, hparams, examples, context):
+    tensors = tf.nest.flatten((weights, non_trainable, dict(hparams), examples, context))
+    return tuple(graphs.call(traced(tuple(hparams)), tensors))
 
   return adapt
 
@@ -72,18 +94,26 @@ class AdaptedModels(Mapping[int, Weights]):
 
 
 def context_of(
-  examples: Any, rows: range, *, epochs: int, batch_size: int, seed: int, client: int
+  adaptation: Adaptation, examples: Any, rows: range, *, batch_size: int, seed: int, client: int
 ) -> Mapping[str, tf.Tensor]:
   """Returns what a client's local steps of an evaluation need to know, as in a payload.
 
   Args:
+    adaptation: How many local steps the client takes.
     examples: Of all clients.
     rows: Which of them are the client's.
-    epochs: How many epochs it trains.
     batch_size: B.
     seed: The run's.
     client: Its index.
   """
-  payload = client_payload(examples, rows=rows, num_epochs=epochs, batch_size=batch_size, key=(seed, 0, client))
+  all_steps = adaptation.epochs * batches.steps_per_epoch(len(rows), batch_size)
+  payload = client_payload(
+    examples,
+    rows=rows,
+    num_epochs=adaptation.epochs,
+    num_steps=all_steps if adaptation.num_steps is None else min(adaptation.num_steps, all_steps),
+    batch_size=batch_size,
+    key=(seed, 0, client),
+  )
   (context,) = payload['context']
   return {name: tf.convert_to_tensor(np.asarray(value)) for name, value in context.items()}

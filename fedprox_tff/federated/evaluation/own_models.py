@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loss and accuracy of the clients' own models, each on its own client's examples.
 
-For methods that give a client a model of its own (FedBN, Ditto, pFedMe, FedEM). Client k is served by the weights
+For methods that give a client a model of its own, such as FedBN, Ditto and FedEM. Client k is served by the weights
 `personal(w, s_k)`, of the server's weights w and the client's state s_k. A client that has never taken part has no
-state, and is served by w. Means are over clients weighted by their numbers of labels, which is the mean over labels; an
-example has one, unless it has one at each of its places.
+state, and is served by w. Where models are adapted, s_k is the client's model itself, and all clients have one. Means
+are over clients weighted by their numbers of labels, which is the mean over labels; an example has one, unless it has
+one at each of its places.
 """
 
 import math
