@@ -23,7 +23,9 @@ from fedprox_tff.algorithms.fedgm import fedgm as fedgm
 from fedprox_tff.algorithms.fedinit import fedinit as fedinit
 from fedprox_tff.algorithms.fedlesam import fedlesam as fedlesam
 from fedprox_tff.algorithms.fednar import fednar as fednar
+from fedprox_tff.algorithms.fedper import fedper as fedper
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
+from fedprox_tff.algorithms.fedrep import fedrep as fedrep
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme
 from fedprox_tff.algorithms.scaffnew import scaffnew as scaffnew

@@ -167,6 +167,8 @@ class ClientRule(NamedTuple):
     finish: `(local, examples, hparams)` to the client's report, after its last step.
     personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none,
       or only what `adapt` makes of w^t.
+    own_layers: A `Local` to which weights are of layers that stay on the client: no one else ever gets them. None: the
+      server gets all weights. `personal_layers.keeping` makes the other fields that this takes.
     adapt: How the own model is adapted when it is evaluated. It starts at `personal`'s weights, or at w^t. None: it is
       not.
   """
@@ -179,6 +181,7 @@ class ClientRule(NamedTuple):
   step: Callable[[Local, Batch, Hparams], Step] | None = None
   finish: Callable[[Local, Examples, Hparams], Report] = report_displacement
   personal: Callable[[Local], Weights] | None = None
+  own_layers: Callable[[Local], tuple[bool, ...]] | None = None
   adapt: Adaptation | None = None
 
   @property
@@ -219,6 +222,7 @@ class Needs(NamedTuple):
   own_step_size: bool = False  # the direction has its step size in it, so that there is no client optimizer
   all_clients: bool = False  # every client takes part in every round
   num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
+  epochs: int = 0  # what clients share is trained after so many local epochs
   components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
   other_batch: bool = False  # a local step uses a second batch, `Batch.other`
   features: bool = False  # it has a loss of the model's features, `Batch.gradient_of`

@@ -41,6 +41,10 @@ def check(config: Any) -> None:
   _check_cluster(config)
   _check_optimizer(config, algorithm)
   _check_decay(config, algorithm)
+  if config.local_steps is None and config.epochs <= algorithm.needs.epochs:
+    raise UserError(
+      f'--epochs={config.epochs}: {of_epochs(algorithm)}; at least {algorithm.needs.epochs + 1} are needed.'
+    )
   if config.client_states is not None and algorithm.client.init is None:
     raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
   if algorithm.needs.num_clients and config.sampling != 'uniform':
@@ -50,6 +54,11 @@ def check(config: Any) -> None:
     )
   if algorithm.needs.all_clients:
     _check_full_participation(config, algorithm, source.num_clients)
+
+
+def of_epochs(algorithm: Algorithm) -> str:
+  """Returns what a method needs its epochs for."""
+  return f'the first {algorithm.needs.epochs} epochs of {algorithm.name} train what stays on clients'
 
 
 def check_name(name: str | None) -> None:
@@ -80,10 +89,7 @@ def _check_optimizer(config: Any, algorithm: Algorithm) -> None:
     return
   flag, optimizer = f'--client_optimizer={config.flat()["client_optimizer"]}', config.client_optimizer.build()
   if algorithm.needs.plain_sgd and (optimizer.name != 'sgd' or optimizer.settings):
-    raise UserError(
-      f'{flag}: {algorithm.name} takes w^t - w_k apart into the gradients it is '
-      'the sum of, which only sgd without momentum allows.'
-    )
+    raise UserError(f'{flag}: clients of {algorithm.name} take steps of plain SGD; sgd without momentum is needed.')
   shared = shared_names(algorithm, list(optimizer.settings))
   if shared:
     raise UserError(

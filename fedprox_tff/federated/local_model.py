@@ -16,7 +16,7 @@ import tensorflow_federated as tff
 
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.scores import losses_of
-from fedprox_tff.models.base import Model, head_of
+from fedprox_tff.models.base import Model, head_of, layers_of
 
 TffModel = tff.learning.models.FunctionalModel | Callable[[], tff.learning.models.VariableModel]
 
@@ -87,13 +87,15 @@ class LocalModel(NamedTuple):
   chunk: int = 1024
 
 
-def local_model(model: Model | TffModel) -> LocalModel:
+def local_model(model: Model | TffModel | LocalModel) -> LocalModel:
   """Adapts a model.
 
   Args:
     model: A `Model` of this suite, a `tff.learning.models.FunctionalModel`, or a function without arguments that
-      returns a new `tff.learning.models.VariableModel`.
+      returns a new `tff.learning.models.VariableModel`. A `LocalModel` stays as it is.
   """
+  if isinstance(model, LocalModel):
+    return model
   if isinstance(model, Model):
     return _from_model(model)
   if isinstance(model, tff.learning.models.FunctionalModel):
@@ -179,7 +181,6 @@ def _from_model(model: Model) -> LocalModel:
   return LocalModel(
     tff.learning.models.ModelWeights(model.initial_weights, model.frozen),
     _examples_spec(model),
-    normalisation=model.normalisation or (False,) * len(model.initial_weights),
     build_gradient=build_gradient,
     build_step=lambda: pass_by(model.step_logits, as_trained=True),
     build_loss=lambda: batch_loss,
@@ -187,11 +188,10 @@ def _from_model(model: Model) -> LocalModel:
     num_labels=num_labels,
     jit_compile=model.jit_compile,
     draws=model.draws,
-    task_layers=model.task_layers or (False,) * len(model.initial_weights),
-    head=head_of(model),
     features=None if all(head_of(model)) or model.component_logits is not None else _features(model),
     statistics=model.statistics,
     chunk=model.chunk,
+    **layers_of(model),
   )
 
 

@@ -66,6 +66,16 @@ def head_of(model: Model) -> tuple[bool, ...]:
   return model.head or (*(False,) * (len(model.initial_weights) - 2), True, True)
 
 
+def layers_of(model: Model) -> dict[str, tuple[bool, ...]]:
+  """Returns of which kinds of layers each trainable weight of a model is, by the names that a method has for them."""
+  none = (False,) * len(model.initial_weights)
+  return {
+    'normalisation': model.normalisation or none,
+    'task_layers': model.task_layers or none,
+    'head': head_of(model),
+  }
+
+
 class Architecture(NamedTuple):
   """A model that a run chooses by name, before the data are known.
 

@@ -87,6 +87,9 @@ METHODS = [
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
   Method('feddane', [1.875], {'mu': 1.0}),
   Method('fedbn', [1.875, 2.4609375]),  # without normalisation layers
+  Method('fedper', [1.875, 2.4609375]),  # without a head
+  Method('fedrep', [1.875, 2.4609375]),
+  Method('fedrep', [0.9375], {'server_learning_rate': 0.5}),
   Method('ditto', [1.875, 2.4609375], kept=[[0.703125], [3.46875]]),
   Method(
     'pfedme',
@@ -170,6 +173,8 @@ RECORDS = [
   ('fedlesam', {}, 'uniform', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
+  ('fedper', {}, 'examples', 'drop'),
+  ('fedrep', {}, 'examples', 'drop', 'plain_sgd'),
   ('ditto', {}, 'uniform', 'drop'),
   ('pfedme', {}, 'uniform', 'drop'),
   ('fedem', {}, 'examples', 'drop'),
@@ -208,6 +213,8 @@ REDUCTIONS = [
   ('fedinit', {'fedinit_average': 'steps'}, 'fedinit', {}),  # where all take part
   ('fedlesam', {'rho': 0.0}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
+  ('fedper', {}, 'fedavg', {}),
+  ('fedrep', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
   ('fedexp', {'epsilon': 1e30, 'backbone': 'scaffold'}, 'scaffold', {}),
