@@ -79,6 +79,7 @@ class Asked(NamedTuple):
   """A batch, or all examples, whose gradient and losses a test says."""
 
   gradient: Callable[..., Any] = lambda at: at
+  gradient_of: Callable[..., Any] | None = None
   losses: Callable[..., Any] | None = None
   move_statistics: Callable[..., Any] = lambda before, after: after
 

@@ -27,6 +27,7 @@ from fedprox_tff.algorithms.fedper import fedper as fedper
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
 from fedprox_tff.algorithms.fedrep import fedrep as fedrep
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
+from fedprox_tff.algorithms.moon import moon as moon
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme
 from fedprox_tff.algorithms.scaffnew import scaffnew as scaffnew
 from fedprox_tff.algorithms.scaffold import scaffold as scaffold

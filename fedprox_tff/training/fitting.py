@@ -11,7 +11,7 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine.resources import GIB, free_memory
 from fedprox_tff.models import Model
-from fedprox_tff.models.base import head_of, layers_of
+from fedprox_tff.models.base import has_features, layers_of
 from fedprox_tff.models.mixture import mixture
 from fedprox_tff.models.preparation import prepared
 
@@ -43,8 +43,11 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
   try:
     model = architecture.build(dataset.task, seed=config.seed)
     model = model._replace(label_shape=dataset.task.label_shape)
-    if algorithm.needs.features and all(head_of(model)):
-      raise ValueError(f'{algorithm.name} compares what the last layer gets to see, and it is the only one.')
+    if algorithm.needs.features and not has_features(model):
+      raise ValueError(
+        f'{algorithm.name} compares what the last layer gets to see: behind others, a dense layer with a bias is '
+        'needed, and one answer to each example.'
+      )
     return prepared(model, dataset.inputs, input_shape=x.shape[1:], input_type=x.dtype.name)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None

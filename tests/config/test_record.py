@@ -176,7 +176,8 @@ def test_every_value_that_changes_results_changes_the_name():
     'learning_rate': 0.1, 'server_optimizer': 'adam', 'server_learning_rate': 0.5, 'clients_per_round': 5,
     'sampling': 'proportional', 'weighting': 'uniform', 'epochs': 3, 'batch_size': 4, 'stragglers': 0.1,
     'straggler_policy': 'drop', 'seed': 5, 'runtime': 'worker', 'device': 'gpu', 'rounds_per_evaluation': 2,
-    'rounds_per_dissimilarity': 1, 'measure_gamma': True, 'local_steps': 30, 'learning_rate_decay': 0.5, 'clip_norm': 5.0, 'l2': 0.0005,
+    'rounds_per_dissimilarity': 1, 'measure_gamma': True, 'local_steps': 30, 'clip_norm': 5.0, 'l2': 0.0005,
+    'learning_rate_decay': 0.5,
     'evaluation_examples': 1000,
   }  # fmt: skip
   names = {Config.from_flags({key: value}).name for key, value in different.items()}

@@ -108,8 +108,10 @@ METHODS = [
   ),
 ]
 
-# FedEM's losses are those of classifiers: test_fedem.py.
-ON_QUADRATICS = [name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components]
+# FedEM's losses are those of classifiers, and MOON's features those of networks: test_fedem.py, test_moon.py.
+ON_QUADRATICS = [
+  name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components and not ALGORITHMS[name]().needs.features
+]
 
 
 def made(name, arguments):
@@ -177,6 +179,7 @@ RECORDS = [
   ('fedrep', {}, 'examples', 'drop', 'plain_sgd'),
   ('ditto', {}, 'uniform', 'drop'),
   ('pfedme', {}, 'uniform', 'drop'),
+  ('moon', {}, 'examples', 'drop'),
   ('fedem', {}, 'examples', 'drop'),
 ]
 

@@ -27,6 +27,12 @@ from tests.federations import load
       '--local_steps=10: the first 10 epochs of fedrep train what stays on clients, 10 local steps or more; at least '
       '11 are needed.',
     ),
+    (
+      {'algorithm': 'moon'},
+      {},
+      '--model=logistic: moon compares what the last layer gets to see: behind others, a dense layer with a bias is '
+      'needed, and one answer to each example.',
+    ),
     ({'algorithm': 'scaffnew'}, {'clients_per_round': 99}, '--clients_per_round=99: scaffnew needs all clients'),
   ],
 )
