@@ -138,6 +138,7 @@ def networks() -> dict[str, Network]:
     'cnn': Network('cnn', digits, 10, 40, layers=cnn_layers),
     'convnet2': Network('convnet2', writers, 10, 15),
     'fedbn_cnn': Network('fedbn_cnn', Task((28, 28, 3), 10), 32, 5),
+    'moon_cnn': Network('moon_cnn', Task((32, 32, 3), 10), 10, 100),
     'vgg': Network('vgg', colours, 20, 15, layers=vgg_layers),
     'resnet_cifar 8': Network('resnet_cifar', colours, 20, 15, {'depth': 8}),
     'resnet_cifar 20': Network('resnet_cifar', colours, 20, 6, {'depth': 20}),

@@ -84,6 +84,7 @@ class Asked(NamedTuple):
   """A batch, or all examples, whose gradient and losses a test says."""
 
   gradient: Callable[..., Any] = lambda at: at
+  gradient_of: Callable[..., Any] | None = None
   loss: Callable[..., Any] | None = None
   other: Any = None
   losses: Callable[..., Any] | None = None

@@ -10,7 +10,8 @@ GRAPHS = Task((9, 1 + 4), 2, Inputs('graphs', vocabulary=6))
 
 SENTIMENTS = TEXT._replace(num_classes=2)
 
-_OTHERS = {'lstm': TEXT, 'lstm_sentiment': SENTIMENTS, 'gin': GRAPHS}
+# VGG and MOON's network have something left of these at their ends.
+_OTHERS = {'vgg': COLOUR_IMAGES, 'moon_cnn': COLOUR_IMAGES, 'lstm': TEXT, 'lstm_sentiment': SENTIMENTS, 'gin': GRAPHS}
 
 
 def task_for(model: str) -> Task:

@@ -26,12 +26,15 @@ from fedprox_tff.algorithms.fedinit import fedinit as fedinit
 from fedprox_tff.algorithms.fedlesam import fedlesam as fedlesam
 from fedprox_tff.algorithms.fednar import fednar as fednar
 from fedprox_tff.algorithms.fednova import fednova as fednova
+from fedprox_tff.algorithms.fedper import fedper as fedper
 from fedprox_tff.algorithms.fedprox import fedprox as fedprox
+from fedprox_tff.algorithms.fedrep import fedrep as fedrep
 from fedprox_tff.algorithms.fedsam import fedsam as fedsam
 from fedprox_tff.algorithms.fedyogi import fedyogi as fedyogi
 from fedprox_tff.algorithms.mime import mime as mime
 from fedprox_tff.algorithms.mimelite import mimelite as mimelite
 from fedprox_tff.algorithms.mofedsam import mofedsam as mofedsam
+from fedprox_tff.algorithms.moon import moon as moon
 from fedprox_tff.algorithms.per_fedavg import per_fedavg as per_fedavg
 from fedprox_tff.algorithms.pfedme import pfedme as pfedme
 from fedprox_tff.algorithms.qfedavg import qfedavg as qfedavg

@@ -172,6 +172,8 @@ class ClientRule(NamedTuple):
     finish: `(local, examples, hparams)` to the client's report, after its last step.
     personal: A `Local` at w^t to the weights of the client's own model, for personalised evaluation. None: it has none,
       or only what `adapt` makes of w^t.
+    own_layers: A `Local` to which weights are of layers that stay on the client: no one else ever gets them. None: the
+      server gets all weights. `personal_layers.keeping` makes the other fields that this takes.
     adapt: How the own model is adapted when it is evaluated. It starts at `personal`'s weights, or at w^t. None: it is
       not.
   """
@@ -184,6 +186,7 @@ class ClientRule(NamedTuple):
   step: Callable[[Local, Batch, Hparams], Step] | None = None
   finish: Callable[[Local, Examples, Hparams], Report] = report_displacement
   personal: Callable[[Local], Weights] | None = None
+  own_layers: Callable[[Local], tuple[bool, ...]] | None = None
   adapt: Adaptation | None = None
 
   @property

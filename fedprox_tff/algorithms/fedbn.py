@@ -15,9 +15,8 @@ trains alone, on as many batches as in the other methods, which is what sharing 
 
 from typing import Literal
 
-from fedprox_tff.algorithms.base import Algorithm, ClientRule, Examples, Hparams, Local, Policy, Report, Start
-from fedprox_tff.core import tree
-from fedprox_tff.core.tree import Weights
+from fedprox_tff.algorithms.base import Algorithm, Local, Policy
+from fedprox_tff.algorithms.personal_layers import keeping
 
 _WORDS = {'task': 'first and last layers stay on clients too', 'all': 'all layers stay on clients'}
 
@@ -30,33 +29,17 @@ def fedbn(*, personal_layers: Literal['normalisation', 'task', 'all'] = 'normali
       so that every client trains alone.
   """
 
-  def owned(local: Local) -> tuple[bool, ...]:
+  def own_layers(local: Local) -> tuple[bool, ...]:
     if personal_layers == 'normalisation':
       return local.normalisation
     if personal_layers == 'all':
       return (True,) * len(local.anchor)
     return tuple(a or b for a, b in zip(local.normalisation, local.task_layers, strict=True))
 
-  def own_layers(local: Local) -> Weights:
-    return tuple(w for w, is_own in zip(local.weights, owned(local), strict=True) if is_own)
-
-  def with_own_layers(local: Local) -> Weights:
-    own = iter(local.state)
-    return tuple(next(own) if is_own else w for w, is_own in zip(local.anchor, owned(local), strict=True))
-
-  def start(local: Local, examples: Examples, hparams: Hparams) -> Start:
-    del examples, hparams
-    return Start(with_own_layers(local))
-
-  def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
-    del examples, hparams
-    moved = zip(tree.sub(local.anchor, local.weights), tree.zeros_like(local.anchor), owned(local), strict=True)
-    return Report(tuple(zero if is_own else u for u, zero, is_own in moved), state=own_layers(local))
-
   return Algorithm(
     name='fedbn',
     title='FedBN',
     words={} if personal_layers == 'normalisation' else {'personal_layers': _WORDS[personal_layers]},
-    client=ClientRule(init=own_layers, start=start, finish=finish, personal=with_own_layers),
+    client=keeping(own_layers),
     policy=Policy(weighting='uniform'),
   )

@@ -18,6 +18,7 @@ class Needs(NamedTuple):
   all_clients: bool = False  # every client takes part in every round
   plain_mean: bool = False  # all clients have one weight when averaging
   num_clients: bool = False  # the server's rule counts N, the clients of the federation, each once
+  epochs: int = 0  # what clients share is trained after so many local epochs
   components: int = 0  # M of a method that trains a mixture of M models; 0 for one model
   other_batch: bool = False  # a local step uses a second batch, `Batch.other`
   features: bool = False  # it has a loss of the model's features, `Batch.gradient_of`
@@ -25,7 +26,7 @@ class Needs(NamedTuple):
 
 def of_plain_sgd(name: str) -> str:
   """Returns what a method of that name needs of the client optimizer."""
-  return f'{name} takes w^t - w_k apart into the gradients it is the sum of, which only sgd without momentum allows'
+  return f'clients of {name} take steps of plain SGD; sgd without momentum is needed'
 
 
 def of_sgd(name: str) -> str:
@@ -43,3 +44,8 @@ def of_all_clients(name: str) -> str:
 def of_plain_mean(name: str) -> str:
   """Returns how a method of that name has clients weighted."""
   return f'{name} is defined for the plain mean'
+
+
+def of_epochs(name: str, epochs: int) -> str:
+  """Returns what a method of that name needs its first epochs for."""
+  return f'the first {epochs} epochs of {name} train what stays on clients'

@@ -42,6 +42,11 @@ def check(config: Any) -> None:
   _check_cluster(config)
   _check_optimizer(config, algorithm)
   _check_decay(config, algorithm)
+  if config.local_steps is None and config.epochs <= algorithm.needs.epochs:
+    raise UserError(
+      f'--epochs={config.epochs}: {needs.of_epochs(algorithm.name, algorithm.needs.epochs)}; at least '
+      f'{algorithm.needs.epochs + 1} are needed.'
+    )
   if config.client_states is not None and algorithm.client.init is None:
     raise UserError(f'--client_states={config.client_states}: clients of {algorithm.name} keep no state.')
   if algorithm.needs.num_clients and config.sampling != 'uniform':

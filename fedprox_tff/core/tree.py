@@ -103,6 +103,29 @@ def log(x: Any) -> Any:
   return tf.math.log(x)
 
 
+def softplus(x: Any) -> Any:
+  """Returns log(1 + exp(x)) for each number."""
+  import tensorflow as tf
+
+  return tf.math.softplus(x)
+
+
+def unit_rows(x: Any) -> Any:
+  """Returns each row divided by its length. A row of zeros stays as it is, and has no gradient."""
+  import tensorflow as tf
+
+  squared = tf.reduce_sum(x * x, axis=-1, keepdims=True)
+  has_length = squared > 0
+  return tf.where(has_length, x * tf.math.rsqrt(tf.where(has_length, squared, 1.0)), 0.0)
+
+
+def dot_rows(x: Any, y: Any) -> Any:
+  """Returns the inner product of each row of x with that row of y."""
+  import tensorflow as tf
+
+  return tf.reduce_sum(x * y, axis=-1)
+
+
 def softmax(x: Any) -> Any:
   """Returns exp(x) / sum exp(x) along the last axis."""
   import tensorflow as tf

@@ -54,6 +54,9 @@ def build_client_work(
   clients' inexactness, and `gamma_max`.
   """
   data_type = _data_type(algorithm, model)
+  own_layers = (False,) * len(model.initial_weights.trainable)
+  if algorithm.client.own_layers is not None:
+    own_layers = algorithm.client.own_layers(_newcomer(model))
 
   @tff.tensorflow.computation
   def initial_hparams():
@@ -68,7 +71,8 @@ def build_client_work(
     if only_gathers:
       return _num_floats((weights, report.extra))
     sent = message if algorithm.client.gather is not None else (weights, message)  # the weights went with the first one
-    return _num_floats((sent, report._replace(state=())))
+    staying = _num_floats(tuple(w for w, stays in zip(weights, own_layers, strict=True) if stays))
+    return _num_floats((sent, report._replace(state=()))) - 2 * staying
 
   hparams_type = initial_hparams.type_signature.result
 
@@ -134,10 +138,13 @@ def initial_client_state(algorithm: Algorithm, model: LocalModel) -> Any:
   """Returns what a client keeps before it first takes part, for the model's initial weights; () if it keeps nothing."""
   if algorithm.client.init is None:
     return ()
+  return algorithm.client.init(_newcomer(model))
+
+
+def _newcomer(model: LocalModel) -> Local:
+  """Returns where a client stands that has nothing but the model's initial weights."""
   weights = model.initial_weights.trainable
-  return algorithm.client.init(
-    Local(weights, weights, normalisation=model.normalisation, task_layers=model.task_layers, head=model.head)
-  )
+  return Local(weights, weights, normalisation=model.normalisation, task_layers=model.task_layers, head=model.head)
 
 
 def _result(report: Report, old_state: Any, context: Any) -> tuple[tff.learning.templates.ClientResult, Any]:

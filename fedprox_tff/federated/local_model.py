@@ -16,7 +16,7 @@ import tensorflow_federated as tff
 
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.federated.scores import losses_of
-from fedprox_tff.models.base import Model, head_of
+from fedprox_tff.models.base import Model, has_features, head_of, layers_of
 
 TffModel = tff.learning.models.FunctionalModel | Callable[[], tff.learning.models.VariableModel]
 
@@ -66,7 +66,7 @@ class LocalModel(NamedTuple):
     task_layers: For each trainable weight whether it belongs to the layers of a client's own task, as in `Model`.
     head: For each trainable weight whether it belongs to the last layer; False throughout for TFF's models, which do
       not tell.
-    features: The `Features`; None where the last layer is all that there is, and for TFF's models.
+    features: The `Features`; None for models that have none (`models.base.has_features`), and for TFF's models.
     chunk: How many examples go through the model at a time where all of a client's do.
   """
 
@@ -87,13 +87,15 @@ class LocalModel(NamedTuple):
   chunk: int = 1024
 
 
-def local_model(model: Model | TffModel) -> LocalModel:
+def local_model(model: Model | TffModel | LocalModel) -> LocalModel:
   """Adapts a model.
 
   Args:
     model: A `Model` of this suite, a `tff.learning.models.FunctionalModel`, or a function without arguments that
-      returns a new `tff.learning.models.VariableModel`.
+      returns a new `tff.learning.models.VariableModel`. A `LocalModel` stays as it is.
   """
+  if isinstance(model, LocalModel):
+    return model
   if isinstance(model, Model):
     return _from_model(model)
   if isinstance(model, tff.learning.models.FunctionalModel):
@@ -179,7 +181,6 @@ def _from_model(model: Model) -> LocalModel:
   return LocalModel(
     tff.learning.models.ModelWeights(model.initial_weights, model.frozen),
     _examples_spec(model),
-    normalisation=model.normalisation or (False,) * len(model.initial_weights),
     build_gradient=build_gradient,
     build_step=lambda: pass_by(model.step_logits, as_trained=True),
     build_loss=lambda: batch_loss,
@@ -187,11 +188,10 @@ def _from_model(model: Model) -> LocalModel:
     num_labels=num_labels,
     jit_compile=model.jit_compile,
     draws=model.draws,
-    task_layers=model.task_layers or (False,) * len(model.initial_weights),
-    head=head_of(model),
-    features=None if all(head_of(model)) or model.component_logits is not None else _features(model),
+    features=_features(model) if has_features(model) else None,
     statistics=model.statistics,
     chunk=model.chunk,
+    **layers_of(model),
   )
 
 

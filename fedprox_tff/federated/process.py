@@ -32,7 +32,7 @@ Process = tff.learning.templates.LearningProcess | StatefulProcess | GatheringPr
 
 def build_process(
   algorithm: Algorithm,
-  model: Model | TffModel,
+  model: Model | TffModel | LocalModel,
   *,
   client_optimizer: tff.learning.optimizers.Optimizer | None,
   server_optimizer: tff.learning.optimizers.Optimizer | None = None,
@@ -50,6 +50,8 @@ def build_process(
     algorithm: Such as `fedprox(mu=1.0)` or `fedavg()`.
     model: A model of this suite, a `tff.learning.models.FunctionalModel`, or a function without arguments that returns
       a new `tff.learning.models.VariableModel`. As in TFF, only trainable weights learn; the others stay the server's.
+      What TFF's models do not tell, such as which weights are the head, one can say in their `LocalModel`:
+      `local_model(model)._replace(head=...)`.
     client_optimizer: Applies each local step; fresh in every round. Some algorithms take plain SGD only. None for an
       algorithm that finds its step sizes itself.
     server_optimizer: Descends the weighted mean of w^t - w_k. None: SGD with learning rate 1, which averages, or the

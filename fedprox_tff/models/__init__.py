@@ -16,6 +16,7 @@ from fedprox_tff.models.logistic import logistic as logistic
 from fedprox_tff.models.lstm import lstm as lstm
 from fedprox_tff.models.lstm_sentiment import lstm_sentiment as lstm_sentiment
 from fedprox_tff.models.mlp_bn import mlp_bn as mlp_bn
+from fedprox_tff.models.moon_cnn import moon_cnn as moon_cnn
 from fedprox_tff.models.resnet18 import resnet18 as resnet18
 from fedprox_tff.models.resnet_cifar import resnet_cifar as resnet_cifar
 from fedprox_tff.models.vgg import vgg as vgg

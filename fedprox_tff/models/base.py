@@ -66,6 +66,24 @@ def head_of(model: Model) -> tuple[bool, ...]:
   return model.head or (*(False,) * (len(model.initial_weights) - 2), True, True)
 
 
+def has_features(model: Model) -> bool:
+  """Returns whether a model gives one vector z for each example to its last layer z kernel + bias, behind others."""
+  shapes = [w.shape for w, own in zip(model.initial_weights, head_of(model), strict=True) if own]
+  is_dense = list(map(len, shapes)) == [2, 1] and shapes[0][1:] == shapes[1]
+  is_one_answer = model.component_logits is None and not model.label_shape
+  return is_dense and is_one_answer and not all(head_of(model))
+
+
+def layers_of(model: Model) -> dict[str, tuple[bool, ...]]:
+  """Returns of which kinds of layers each trainable weight of a model is, by the names that a method has for them."""
+  none = (False,) * len(model.initial_weights)
+  return {
+    'normalisation': model.normalisation or none,
+    'task_layers': model.task_layers or none,
+    'head': head_of(model),
+  }
+
+
 class Architecture(NamedTuple):
   """A model that a run chooses by name, before the data are known.
 

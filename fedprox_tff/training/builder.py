@@ -28,7 +28,7 @@ from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.federated.process import Process, build_process
 from fedprox_tff.models import Model
-from fedprox_tff.training.fitting import fitted_model
+from fedprox_tff.training.fitting import fitted_model, note_on_layers
 from fedprox_tff.training.personal import PersonalEvaluator, PersonalEvaluators
 
 
@@ -47,6 +47,7 @@ class Experiment(NamedTuple):
   evaluate_personal: PersonalEvaluator | None  # of clients' own models on their test examples
   initial_weights: Weights  # that learn
   batch_size: int  # B as a number, and none that is larger than the federation's largest client makes sense of
+  note: str  # what a user should know of the method on this model, or nothing
 
 
 class Data(NamedTuple):
@@ -106,6 +107,7 @@ class Builder:
       evaluate_personal,
       model.initial_weights,
       batch_size,
+      note_on_layers(config, model),
     )
 
   def _process(

@@ -91,10 +91,11 @@ GAMMA_MAX = Column(
   label='Largest $\\gamma$ of\nthe cohort',
 )
 
+_WITH_OWN_MODELS = [name for name, factory in ALGORITHMS.items() if factory().client.has_own_model]
 PERSONAL_ACCURACY = Column(
   'personal/accuracy',
-  "accuracy of the clients' own models, with methods that have such, on their own test examples, weighted by their "
-  'numbers of examples; a client that has never taken part uses the global model, or adapts it if the others do',
+  f"accuracy of the clients' own models ({', '.join(_WITH_OWN_MODELS)}) on their own test examples, weighted by their "
+  'numbers of examples; a client that has never taken part uses the global model, or what the method makes of it',
   label='Test accuracy of\nown models (%)',
   percent=True,
 )

@@ -4,14 +4,14 @@
 import numpy as np
 
 from fedprox_tff.algorithms import needs
-from fedprox_tff.algorithms.base import Local
+from fedprox_tff.algorithms.base import Algorithm, Local
 from fedprox_tff.config.record import Config
 from fedprox_tff.core import batches
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.machine.resources import GIB, free_memory
 from fedprox_tff.models import Model
-from fedprox_tff.models.base import head_of
+from fedprox_tff.models.base import has_features, layers_of
 from fedprox_tff.models.mixture import mixture
 from fedprox_tff.models.preparation import prepared
 
@@ -35,14 +35,18 @@ def fitted_model(config: Config, dataset: FederatedDataset) -> Model:
       f'--clients_per_round={config.clients_per_round}: {needs.of_all_clients(algorithm.name)}, {dataset.num_clients}.'
     )
   _check_budgets(config, dataset.train.sizes, is_cut=algorithm.schedule.round_steps is not None)
+  _check_reached(config, algorithm, dataset.train.sizes)
   if algorithm.needs.components:
     architecture = mixture(architecture, algorithm.needs.components)
   x = dataset.train.examples.x
   try:
     model = architecture.build(dataset.task, seed=config.seed)
     model = model._replace(label_shape=dataset.task.label_shape)
-    if algorithm.needs.features and all(head_of(model)):
-      raise ValueError(f'{algorithm.name} compares what the last layer gets to see, and it is the only one.')
+    if algorithm.needs.features and not has_features(model):
+      raise ValueError(
+        f'{algorithm.name} compares what the last layer gets to see: behind others, a dense layer with a bias is '
+        'needed, and one answer to each example.'
+      )
     return prepared(model, dataset.inputs, input_shape=x.shape[1:], input_type=x.dtype.name)
   except ValueError as error:
     raise UserError(f'--model={config.model.name}: {error}') from None
@@ -85,6 +89,23 @@ def _check_budgets(config: Config, sizes: np.ndarray, *, is_cut: bool) -> None:
     )
 
 
+def _check_reached(config: Config, algorithm: Algorithm, sizes: np.ndarray) -> None:
+  """Refuses local steps of which no client has any left for what clients share.
+
+  Raises:
+    UserError: If so.
+  """
+  if config.local_steps is None or not algorithm.needs.epochs:
+    return
+  batch_size = batches.bounded(config.batch_size, int(sizes.max()))
+  fewest = algorithm.needs.epochs * min(batches.steps_per_epoch(n, batch_size) for n in sizes[sizes > 0].tolist())
+  if config.local_steps <= fewest:
+    raise UserError(
+      f'--local_steps={config.local_steps}: {needs.of_epochs(algorithm.name, algorithm.needs.epochs)}, {fewest} local '
+      f'steps or more; at least {fewest + 1} are needed.'
+    )
+
+
 def check_fits(config: Config, dataset: FederatedDataset) -> str:
   """Refuses, before any run, what `builder.Builder` would refuse; returns what else a user should know, or nothing.
 
@@ -95,13 +116,20 @@ def check_fits(config: Config, dataset: FederatedDataset) -> str:
     model = fitted_model(config, dataset)
   except UserError as error:
     raise UserError(f'{config.name}: {error}') from None
-  client, weights = config.algorithm.build().client, model.initial_weights
-  none = (False,) * len(weights)
-  local = Local(weights, weights, normalisation=model.normalisation or none, task_layers=model.task_layers or none)
-  return '' if client.init is None or client.init(local) else nothing_is_kept(config)
+  return note_on_layers(config, model)
 
 
-def nothing_is_kept(config: Config) -> str:
-  """Returns the note on a method whose clients would keep parts of the model, on a model that has no such part."""
-  method, model = config.algorithm.name, config.model.name
-  return f'note: --model={model} has no part that {method} would keep on clients, so all is shared'
+def note_on_layers(config: Config, model: Model) -> str:
+  """Returns the note on a method whose clients keep some layers, where the run's model has none such or no others."""
+  own_layers, weights = config.algorithm.build().client.own_layers, model.initial_weights
+  if own_layers is None:
+    return ''
+  own = own_layers(Local(weights, weights, **layers_of(model)))
+  method, name = config.algorithm.name, config.model.name
+  if not any(own):
+    return f'note: --model={name} has no part that {method} would keep on clients, so all is shared'
+  if all(own):
+    return (
+      f'note: {method} keeps all parts of --model={name} on clients, so nothing is shared: each client trains alone'
+    )
+  return ''

@@ -13,7 +13,6 @@ from fedprox_tff.datasets.base import FederatedDataset
 from fedprox_tff.federated import runtimes
 from fedprox_tff.training import data, loop, run_folder
 from fedprox_tff.training.builder import Builder, Experiment
-from fedprox_tff.training.fitting import nothing_is_kept
 from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import RunFolder
 
@@ -28,8 +27,8 @@ class Run(NamedTuple):
 
   def train(self, progress: Progress) -> None:
     """Trains until `config.rounds`, from the newest checkpoint if there is one; see `loop.train`."""
-    if self.experiment.algorithm.client.init is not None and not self.experiment.initial_client_state:
-      progress.say(nothing_is_kept(self.config))
+    if self.experiment.note:
+      progress.say(self.experiment.note)
     self.runtime.begin(progress.say)
     loop.train(self.config, self.experiment, self.runtime, self.folder, progress)
 

@@ -92,7 +92,10 @@ def test_a_data_set_brings_its_own_defaults():
       {'algorithm': 'delta_sgd', 'learning_rate': 1},
       '--learning_rate=1: algorithm delta_sgd, which finds its own step sizes, does not use it',
     ),
-    ({'algorithm': 'fedavg_m', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fedavg_m takes w^t - w_k apart'),
+    (
+      {'algorithm': 'fedavg_m', 'client_optimizer': 'adam'},
+      '--client_optimizer=adam: clients of fedavg_m take steps of plain',
+    ),
     ({'algorithm': 'fednova', 'client_optimizer': 'adam'}, '--client_optimizer=adam: fednova knows what a local step'),
     ({'algorithm': 'fedgm', 'nu': 2}, '--nu=2: a number from 0 to 1 is needed.'),
     ({'roundz': '1'}, '--roundz is not a flag'),
@@ -113,7 +116,20 @@ def test_a_data_set_brings_its_own_defaults():
       {'algorithm': 'scaffnew', 'dataset': 'leaf', 'data_dir': 'x'},
       '--clients_per_round: scaffnew needs all clients in every round, and their number is needed.',
     ),
-    ({'algorithm': 'scaffold', 'client_optimizer': 'adam'}, '--client_optimizer=adam: scaffold takes w^t - w_k apart'),
+    (
+      {'algorithm': 'scaffold', 'client_optimizer': 'adam'},
+      '--client_optimizer=adam: clients of scaffold take steps of plain',
+    ),
+    (
+      {'algorithm': 'fedrep', 'client_optimizer': 'sgd:momentum=0.5'},
+      '--client_optimizer=sgd:momentum=0.5: clients of fedrep take steps of plain SGD; sgd without momentum is needed.',
+    ),
+    (
+      {'algorithm': 'fedrep', 'epochs': 10},
+      '--epochs=10: the first 10 epochs of fedrep train what stays on clients; at least 11 are needed.',
+    ),
+    ({'algorithm': 'fedrep', 'head_epochs': 20}, '--epochs=20: the first 20 epochs of fedrep train'),
+    ({'algorithm': 'fedrep', 'head_epochs': 1001}, '--head_epochs=1001: a whole number from 0 to 1000 is needed.'),
     ({'algorithm': 'scaffold', 'scaffold_option': 3}, '--scaffold_option=3: one of 1, 2 is needed.'),
     ({'algorithm': 'fednar', 'scaffold_option': 1}, '--scaffold_option=1: only --backbone=scaffold uses it.'),
     ({'algorithm': 'fedexp', 'backbone': 'scaffold', 'mu': 1}, '--mu=1: only --backbone=fedprox uses it.'),
@@ -162,6 +178,7 @@ def test_every_value_that_changes_results_changes_the_name():
     'sampling': 'proportional', 'weighting': 'uniform', 'epochs': 3, 'batch_size': 4, 'stragglers': 0.1,
     'straggler_policy': 'drop', 'seed': 5, 'runtime': 'worker', 'device': 'gpu', 'rounds_per_evaluation': 2,
     'rounds_per_dissimilarity': 1, 'measure_gamma': True, 'local_steps': 30, 'clip_norm': 5.0, 'l2': 0.0005,
+    'learning_rate_decay': 0.5,
     'evaluation_examples': 1000,
   }  # fmt: skip
   names = {Config.from_flags({key: value}).name for key, value in different.items()}

@@ -212,3 +212,21 @@ def test_no_gradient_is_of_running_statistics(name, dropout):
   for gradient in (step.gradient, local.build_gradient()(weights, (), batch, 5)):
     for i, g in enumerate(gradient):
       assert (i in step.statistics) == (not np.any(g)), i
+
+
+@pytest.mark.parametrize('name', ['moon_cnn', 'mlp_bn', 'convnet2'])
+def test_features_are_what_the_last_layer_gets_to_see(name):
+  """In evaluation, and in a local step, where normalisation is by the batch's examples and units drop out."""
+  task = task_for(name)
+  model = MODELS[name]().build(task, seed=0)
+  weights, batch, key = away_from_the_start(model), random_batch(5, shape=task.input_shape), tf.constant([1, 2])
+  features, (kernel, bias) = local_model(model).features, weights[-2:]
+  z = features(weights, (), batch)
+  assert z.shape == (5, kernel.shape[0])
+  np.testing.assert_allclose(z @ kernel + bias, model.logits(weights, batch['x']), rtol=1e-4, atol=1e-4)
+  z = features(weights, (), batch, count=tf.constant(3), key=key)
+  seen = model.step_logits(weights, batch['x'])
+  if model.train_logits is not None:
+    assert not np.allclose(z @ kernel + bias, seen, rtol=1e-2)
+    seen, _ = model.train_logits(weights, batch['x'], tf.constant([1.0, 1, 1, 0, 0]), key)
+  np.testing.assert_allclose((z @ kernel + bias)[:3], seen[:3], rtol=1e-4, atol=1e-4)

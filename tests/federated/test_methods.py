@@ -124,6 +124,9 @@ METHODS = [
   # g = -6: client 1 descends 2 y - 6, client 2 descends 4 y - 6.
   Method('feddane', [1.875], {'mu': 1.0}),
   Method('fedbn', [1.875, 2.4609375]),  # without normalisation layers
+  Method('fedper', [1.875, 2.4609375]),  # without a head
+  Method('fedrep', [1.875, 2.4609375]),
+  Method('fedrep', [0.9375], {'server_learning_rate': 0.5}),
   Method('ditto', [1.875, 2.4609375], kept=[[0.703125], [3.46875]]),
   Method(
     'pfedme',
@@ -142,8 +145,10 @@ METHODS = [
   ),
 ]
 
-# FedEM's losses are those of classifiers: test_fedem.py.
-ON_QUADRATICS = [name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components]
+# FedEM's losses are those of classifiers, and MOON's features those of networks: test_fedem.py, test_moon.py.
+ON_QUADRATICS = [
+  name for name in ALGORITHMS if not ALGORITHMS[name]().needs.components and not ALGORITHMS[name]().needs.features
+]
 
 
 def made(name, arguments):
@@ -216,8 +221,11 @@ RECORDS = [
   ('fedavg_ft', {}, 'examples', 'drop'),
   ('feddane', {}, 'examples', 'drop'),
   ('fedbn', {}, 'uniform', 'drop'),
+  ('fedper', {}, 'examples', 'drop'),
+  ('fedrep', {}, 'examples', 'drop', 'plain_sgd'),
   ('ditto', {}, 'uniform', 'drop'),
   ('pfedme', {}, 'uniform', 'drop'),
+  ('moon', {}, 'examples', 'drop'),
   ('fedem', {}, 'examples', 'drop'),
 ]
 
@@ -265,6 +273,8 @@ REDUCTIONS = [
   ('per_fedavg', {'personal_learning_rate': 0.0, 'per_fedavg_form': 'hf'}, 'fedavg', {}),
   ('fedavg_ft', {}, 'fedavg', {}),
   ('fedbn', {}, 'fedavg', {}),
+  ('fedper', {}, 'fedavg', {}),
+  ('fedrep', {}, 'fedavg', {}),
   ('ditto', {'personal_strength': 0.0}, 'fedavg', {}),
   ('ditto', {'personal_strength': 5.0}, 'fedavg', {}),
   ('fednova', {}, 'fedavg_m', {'beta': 1.0}),

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from fedprox_tff.core.task import Task
 from fedprox_tff.models import MODELS, cnn, cnn_bn, convnet2, fedbn_cnn, logistic, mlp_bn, resnet_cifar
-from fedprox_tff.models.base import glorot_uniform
+from fedprox_tff.models.base import glorot_uniform, has_features
 from fedprox_tff.models.batch_norm import BatchNorm, with_batch_norm
 from fedprox_tff.models.mixture import mixture
 from tests.tasks import task_for
@@ -65,12 +65,25 @@ def test_a_local_step_sees_the_same_logits(name, num_classes):
   np.testing.assert_allclose(model.step_logits(weights, x), model.logits(weights, x), atol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_bn', 'convnet2', 'fedbn_cnn', 'resnet18', 'resnet_cifar', 'vgg'])
+@pytest.mark.parametrize(
+  'name', ['cnn', 'cnn_bn', 'convnet2', 'fedbn_cnn', 'moon_cnn', 'resnet18', 'resnet_cifar', 'vgg']
+)
 def test_a_convolution_needs_images(name):
   with pytest.raises(
     ValueError, match=rf'model {name} needs images \(height, width, channels\), not features of shape \(60,\)'
   ):
     MODELS[name]().build(Task((60,), 10), seed=0)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_network_has_features_but_logistic_regression(name):
+  model = MODELS[name]().build(task_for(name), seed=0)
+  assert has_features(model) == (name != 'logistic')
+  assert not has_features(model._replace(label_shape=(3,)))  # an answer to each place
+  everything = (True,) * len(model.initial_weights)
+  assert not has_features(model._replace(head=everything))
+  assert not has_features(model._replace(head=(*everything[:-1], False)))  # no bias, or more than a kernel
+  assert not has_features(model._replace(component_logits=model.logits))
 
 
 def normaliser(num_channels):
