@@ -44,9 +44,9 @@ from fedprox_tff.core.task import Task
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
+from fedprox_tff.federated.suite_model import functional_model
 from fedprox_tff.models import Model, cnn, logistic
 
 CLASSES, BATCH, MU = 10, 10, 1.0

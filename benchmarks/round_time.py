@@ -29,9 +29,9 @@ from fedprox_tff.core.task import Task
 from fedprox_tff.datasets import mnist_files
 from fedprox_tff.datasets.base import ClientSplit, Examples
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
+from fedprox_tff.federated.suite_model import functional_model
 from fedprox_tff.models import logistic
 from fedprox_tff.training import data
 from fedprox_tff.training.cohort import Participant, sample_cohort

@@ -26,9 +26,9 @@ from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.task import Task
 from fedprox_tff.federated import runtimes
 from fedprox_tff.federated.evaluation.global_model import build_evaluation
-from fedprox_tff.federated.local_model import functional_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
+from fedprox_tff.federated.suite_model import functional_model
 from fedprox_tff.models import logistic
 from fedprox_tff.training import data
 from fedprox_tff.training.cohort import sample_cohort

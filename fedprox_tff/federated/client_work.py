@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, shared_names
-from fedprox_tff.federated.local_model import LocalModel
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.local_steps import build_local_steps, specs_of
 from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
 

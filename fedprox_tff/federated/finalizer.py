@@ -15,8 +15,8 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.base import Algorithm, Report, Server
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.client_work import split_message, unpack
-from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.local_steps import specs_of
 
 

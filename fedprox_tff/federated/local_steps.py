@@ -21,7 +21,7 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms.base import Algorithm, Local, Report, step_of
 from fedprox_tff.core import batches, draws
 from fedprox_tff.core.tree import Weights
-from fedprox_tff.federated.local_model import LocalModel
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.passes import (
   AS_IT_IS,
   AllExamples,

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
-from fedprox_tff.federated.local_model import LocalModel, Pass, dense
+from fedprox_tff.federated.client_model import LocalModel, Pass, dense
 
 
 class GradientRule(NamedTuple):

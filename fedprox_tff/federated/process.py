@@ -17,11 +17,12 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms import needs
 from fedprox_tff.algorithms.base import Algorithm, Server
 from fedprox_tff.federated.aggregator import build_aggregator
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.client_work import build_client_work, initial_client_state, split_message
 from fedprox_tff.federated.finalizer import build_finalizer, initial_kept
 from fedprox_tff.federated.gathering import GatheringProcess, gathering
 from fedprox_tff.federated.guarded_process import GuardedProcess, is_guarded
-from fedprox_tff.federated.local_model import LocalModel, TffModel, local_model
+from fedprox_tff.federated.local_model import TffModel, local_model
 from fedprox_tff.federated.passes import AS_IT_IS, GradientRule
 from fedprox_tff.federated.sgd import is_plain_sgd, is_sgd
 from fedprox_tff.federated.stateful_process import StatefulProcess, compose_stateful_process

@@ -6,9 +6,10 @@ import tensorflow_federated as tff
 
 from fedprox_tff.algorithms.fedprox import fedprox
 from fedprox_tff.core.task import Task
-from fedprox_tff.federated.local_model import functional_model, local_model
+from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
+from fedprox_tff.federated.suite_model import functional_model
 from fedprox_tff.models import MODELS, cnn_bn, logistic, mlp_bn
 from fedprox_tff.models.mixture import mixture
 from tests.tasks import task_for

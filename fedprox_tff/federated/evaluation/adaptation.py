@@ -16,8 +16,8 @@ import tensorflow_federated as tff
 from fedprox_tff.algorithms.base import Adaptation, Algorithm, ClientRule, Local, Report
 from fedprox_tff.core import batches, graphs
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.client_work import CONTEXT_SPEC
-from fedprox_tff.federated.local_model import LocalModel
 from fedprox_tff.federated.local_steps import build_local_steps, specs_of
 from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.federated.payloads import client_payload

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from fedprox_tff.core.tree import Weights
+from fedprox_tff.federated.client_model import LocalModel
 from fedprox_tff.federated.evaluation.global_model import as_traced
-from fedprox_tff.federated.local_model import LocalModel
 
 
 class Dissimilarity(NamedTuple):
