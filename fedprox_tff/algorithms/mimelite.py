@@ -36,7 +36,7 @@ def mimelite(*, beta: Share = 0.9) -> Algorithm:
   """Returns MimeLite.
 
   Args:
-    beta: Decay of the momentum, the paper's, which tries 0, 0.9 and 0.99; 0 is FedAvg.
+    beta: Decay of the momentum. The paper tries 0, 0.9 and 0.99; 0 is FedAvg.
   """
 
   def gradient(local: Local, batch: Batch, hparams: Hparams) -> Weights:

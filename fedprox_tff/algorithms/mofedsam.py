@@ -21,8 +21,8 @@ def mofedsam(*, rho: float = 0.1, beta: Share = 0.1, server_learning_rate: float
   """Returns MoFedSAM.
 
   Args:
-    rho: The length of the perturbation, FL-Simulator's.
-    beta: Weight of the fresh gradient, FL-Simulator's, which also has 0.05; 1 is FedSAM.
+    rho: The length of the perturbation; FL-Simulator's.
+    beta: Weight of the fresh gradient; FL-Simulator's, which also has 0.05. 1 is FedSAM.
     server_learning_rate: gamma over the mean of eta K_k.
   """
   momentum = fedavg_m(beta=beta, server_learning_rate=server_learning_rate)

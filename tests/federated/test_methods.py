@@ -331,6 +331,14 @@ def test_fednova_does_not_lean_towards_those_who_work_more():
   assert ends == {'fednova': pytest.approx(2.98862, rel=1e-5), 'fedavg': pytest.approx(3.42112, rel=1e-4)}
 
 
+@pytest.mark.parametrize(('momentum', 'moved', 'a'), [(None, 3.0, 2.3125), (0.5, 3.75, 3.3125)])
+def test_fednova_knows_what_a_proximal_term_takes_back(momentum, moved, a):
+  """Client 2 of Q alone, three steps with mu = 1; without momentum a is (1 - 0.75^3) / 0.25."""
+  process = problems.process(made('fednova', {'mu': 1.0}), start=0.0, learning_rate=0.25, momentum=momentum)
+  payload = client_payload((np.float32([3.0]), np.float32([4.0])), num_epochs=3, batch_size=1, key=(0,))
+  assert problems.Federation(process).play([payload]) == pytest.approx(3 * moved / a, rel=1e-6)
+
+
 # From 0 client 1 stays. With rho = 1/2 client 2 goes to 3, then by 9/4 more; a_2 = 1 + 3/2 and a_1 = 1, so tau = 7/4.
 # With mu = 1 its second gradient is -3 + 3: by 6/4 more; a_2 = 1 + (1/2 + 1 - 1/4), and tau counts steps.
 @pytest.mark.parametrize(('mu', 'expected'), [(0.0, 7 / 4 * (5.25 / 2.5) / 2), (1.0, 3 / 2 * (4.5 / 2.25) / 2)])
