@@ -103,8 +103,10 @@ def test_texts_with_vectors_of_words_and_without():
   assert_each_as_alone([(flags, dataset) for dataset in (texts(), texts(3), texts(3, seed=2))])
 
 
-def test_seeds_of_a_network_that_has_frozen_weights_of_its_own(tmp_path):
+@pytest.mark.parametrize('algorithm', ['fedprox', 'fedavg_ft'])
+def test_seeds_of_a_network_that_has_frozen_weights_of_its_own(tmp_path, algorithm):
+  """A client adapts them to its own examples, too, where it does."""
   file = tmp_path / 'frozen.py'
   file.write_text(KERAS)
-  dataset = measurements()
-  assert_each_as_alone([({'model': f'{file}:network', 'seed': seed}, dataset) for seed in (0, 1)])
+  dataset, flags = measurements(), {'algorithm': algorithm, 'model': f'{file}:network'}
+  assert_each_as_alone([(flags | {'seed': seed}, dataset) for seed in (0, 1)])
