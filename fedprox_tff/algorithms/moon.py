@@ -24,11 +24,11 @@ from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
 
-def moon(*, mu: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) -> Algorithm:
+def moon(*, contrastive_strength: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) -> Algorithm:
   """Returns MOON.
 
   Args:
-    mu: What the contrastive term counts; the authors' on CIFAR-10.
+    contrastive_strength: mu, how much the contrastive term counts; the authors' on CIFAR-10.
     temperature: tau, what the similarities are divided by; the authors'.
   """
 
@@ -45,7 +45,7 @@ def moon(*, mu: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) 
       return tree.softplus(tree.dot_rows(tree.unit_rows(z), away) / hparams['temperature'])
 
     term = batch.gradient_of(contrast, local.weights, local.anchor, local.constants)
-    return tree.add(batch.gradient(local.weights), tree.scale(hparams['mu'], term))
+    return tree.add(batch.gradient(local.weights), tree.scale(hparams['contrastive_strength'], term))
 
   def finish(local: Local, examples: Examples, hparams: Hparams) -> Report:
     del examples, hparams
@@ -55,7 +55,7 @@ def moon(*, mu: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) 
     name='moon',
     title='MOON',
     client=ClientRule(
-      hparams={'mu': mu, 'temperature': temperature},
+      hparams={'contrastive_strength': contrastive_strength, 'temperature': temperature},
       init=lambda local: (local.weights, np.float32(0)),
       start=start,
       gradient=gradient,

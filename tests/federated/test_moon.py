@@ -23,7 +23,7 @@ from tests.problems import Asked, Federation, quadratic
 from tests.tasks import IMAGES
 
 RATE, BATCH, EPOCHS = 0.3, 4, 3
-HPARAMS = {'mu': 3.0, 'temperature': 0.5}
+HPARAMS = {'contrastive_strength': 3.0, 'temperature': 0.5}
 Z, Z_GLOB, Z_PREV = (np.float32([numbers]) for numbers in ((1, 0), (1, 1), (0, 1)))
 
 
@@ -134,7 +134,7 @@ def similarity(z, other):
   return -tf.keras.losses.cosine_similarity(other, z)
 
 
-def local_model_of(k, anchor, previous, *, mu, temperature):
+def local_model_of(k, anchor, previous, *, contrastive_strength, temperature):
   """Returns where a client ends, by the paper's formula as it stands."""
   weights, order = tuple(map(tf.constant, anchor)), payload(k)['context'][0]['order']
   steps_per_epoch = -(-SIZES[k] // BATCH)
@@ -146,7 +146,7 @@ def local_model_of(k, anchor, previous, *, mu, temperature):
       z, logits = forward(weights, x)
       positive, negative = (tf.exp(similarity(z, forward(other, x)[0]) / temperature) for other in (anchor, previous))
       contrast = tf.reduce_mean(-tf.math.log(positive / (positive + negative)))
-      loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)) + mu * contrast
+      loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)) + contrastive_strength * contrast
     gradients = tape.gradient(loss, weights)
     weights = tuple(w - RATE * g for w, g in zip(weights, gradients, strict=True))
   return [w.numpy() for w in weights]
@@ -154,7 +154,7 @@ def local_model_of(k, anchor, previous, *, mu, temperature):
 
 def test_rounds_are_those_of_the_papers_formula():
   """With means by n_k; client 0 rests in round 2, so that its last model is older than the server's last weights."""
-  settings = {'mu': 2.0, 'temperature': 0.3}
+  settings = {'contrastive_strength': 2.0, 'temperature': 0.3}
   federation, w, last = federation_with(**settings), list(network().initial_weights), {}
   for cohort in ([0, 1], [1], [0, 1]):
     ends = {k: local_model_of(k, w, last.get(k, w), **settings) for k in cohort}
@@ -170,7 +170,7 @@ def test_rounds_are_those_of_the_papers_formula():
       assert federation.kept(k) == pytest.approx([*np.concatenate([np.ravel(t) for t in last[k]]), 1.0], rel=1e-4)
 
 
-@pytest.mark.parametrize(('hparams', 'same'), [({}, 1), ({'mu': 0.0}, 3)])
+@pytest.mark.parametrize(('hparams', 'same'), [({}, 1), ({'contrastive_strength': 0.0}, 3)])
 def test_it_is_fedavg_in_the_first_round_and_without_the_term(hparams, same):
   """Bit for bit."""
   federation, fedavg = federation_with(**hparams), Federation(process('fedavg'))
