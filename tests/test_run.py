@@ -29,7 +29,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ['--dataset=digits', '--epochs=3', '--clients_per_round=4', '--stragglers=0.5']
 COLUMNS = {
   'round_num', 'test/accuracy', 'test/loss', 'train/accuracy', 'train/loss', 'train/update_norm', 'cohort/size',
-  'cohort/stragglers', 'cohort/dropped', 'cohort/epochs', 'cohort/steps', 'cohort/non_finite', 'cohort/skipped', 'mu',
+  'cohort/stragglers', 'cohort/dropped', 'cohort/epochs', 'cohort/steps',
+  'cohort/gradients', 'cohort/floats', 'cohort/non_finite', 'cohort/skipped', 'mu',
   'seconds/train', 'seconds/evaluation',
   'dissimilarity/variance', 'dissimilarity/b', 'gamma/mean', 'gamma/max', 'memory/process_mb', 'memory/worker_mb',
   'test/accuracy_p10', 'personal/accuracy', 'personal/accuracy_p10', 'personal/loss',

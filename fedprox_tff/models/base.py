@@ -63,7 +63,8 @@ class Model(NamedTuple):
 
 def head_of(model: Model) -> tuple[bool, ...]:
   """Returns for each trainable weight of a model whether it belongs to the last layer."""
-  return model.head or (*(False,) * (len(model.initial_weights) - 2), True, True)
+  num_others = max(0, len(model.initial_weights) - 2)
+  return model.head or (*(False,) * num_others, *(True,) * (len(model.initial_weights) - num_others))
 
 
 def has_features(model: Model) -> bool:

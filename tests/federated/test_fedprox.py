@@ -177,7 +177,13 @@ def test_a_client_that_is_not_finite_is_left_out_and_counted():
   bad = [*problems.W, (1.0, np.nan, 5)]
   state, metrics = process.next(process.initialize(), problems.payloads(bad))
   assert problems.weight_of(process, state) == pytest.approx(2.75, abs=1e-6)
-  assert dict(metrics['client_work']) == {'num_steps': 6, 'non_finite': 1, 'num_clients': 2}
+  assert dict(metrics['client_work']) == {
+    'num_steps': 6,
+    'non_finite': 1,
+    'num_clients': 2,
+    'num_gradients': 6,
+    'num_floats': 6,
+  }
 
 
 def test_hyperparameters_are_state():

@@ -200,9 +200,9 @@ def test_adaptation_moves_the_head_alone():
   sgdm = tff.learning.optimizers.build_sgdm(RATE)
   adapt = build_adaptation(algorithm, model, sgdm, AS_IT_IS)
   examples = (tf.zeros(3), tf.constant([9.0, 2.0, 4.0]))
-  context = context_of(examples, range(1, 3), epochs=algorithm.client.adapt.epochs, batch_size=8, seed=0, client=0)
+  context = context_of(algorithm.client.adapt, examples, range(1, 3), batch_size=8, seed=0, client=0)
   hparams = {'learning_rate': tf.constant(RATE)}
-  adapted = adapt((tf.constant(1.2), tf.constant(1.1)), hparams, examples, context)
+  adapted = adapt((tf.constant(1.2), tf.constant(1.1)), (), hparams, examples, context)
   assert [float(w) for w in adapted] == pytest.approx(sgd((1.2, 1.1), [3, 3], lambda i: (0, 1)), rel=1e-6)
   assert fedrep().client.adapt is None
 

@@ -404,6 +404,16 @@ def test_qfedavg_weighs_both_sums_alike():
   assert problems.run(process, 1, problems.W) == pytest.approx([2 - 2 * 1.5 * (1 - 3) / (4 * 6.5)], rel=1e-6)
 
 
+def test_qfedavgs_lipschitz_constant_follows_the_learning_rate():
+  """From 2 with the rate 1/8: F = 2 and 6, D = 0.46875 and -1.21875."""
+  federation = problems.Federation(build('qfedavg', start=2.0, learning_rate=0.25))
+  hparams = federation.process.get_hparams(federation.state)
+  hparams['client_work']['learning_rate'] = 0.125
+  federation.state = federation.process.set_hparams(federation.state, hparams)
+  expected = 2 - (2 * 0.46875 - 6 * 1.21875) / (8 + 8 * (0.46875**2 + 1.21875**2))
+  assert federation.play(problems.payloads(problems.Q, uniform=True)) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize('power', [0.0, 1.0, 5.0])
 def test_qfedavg_of_one_step_reaches_the_minimiser_of_its_objective(power):
   """F_1^{q+1} + F_2^{q+1} is least where x / (4 - x) = 3^{(q + 1) / (2 q + 1)}: at 3, 2.701 and 2.582."""
