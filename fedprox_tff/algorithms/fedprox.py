@@ -26,7 +26,11 @@ from fedprox_tff.core.choices import OneOf
 from fedprox_tff.core.columns import Column
 from fedprox_tff.core.tree import Weights
 
-MU = Column('mu', 'strength of the proximal term in the round; 0 for methods without one', label=r'$\mu$')
+MU = Column(
+  'mu',
+  'strength of the proximal term in the round, and of the contrastive one with moon; 0 for methods without either',
+  label=r'$\mu$',
+)
 
 _STEP = 0.1
 _PATIENCE = 5  # decreases in a row
