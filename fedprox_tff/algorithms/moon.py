@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from fedprox_tff.algorithms.base import Algorithm, Batch, ClientRule, Examples, Hparams, Local, Needs, Report, Start
+from fedprox_tff.algorithms.fedprox import MU
 from fedprox_tff.core import tree
 from fedprox_tff.core.tree import Weights
 
@@ -54,6 +55,7 @@ def moon(*, mu: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) 
   return Algorithm(
     name='moon',
     title='MOON',
+    words={'mu': rf'$\mu$ = {mu:.7g}'},
     client=ClientRule(
       hparams={'mu': mu, 'temperature': temperature},
       init=lambda local: (local.weights, np.float32(0)),
@@ -62,4 +64,5 @@ def moon(*, mu: float = 5.0, temperature: Annotated[float, (1e-3, None)] = 0.5) 
       finish=finish,
     ),
     needs=Needs(features=True),
+    columns=(MU,),
   )
