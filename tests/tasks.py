@@ -10,7 +10,7 @@ GRAPHS = Task((9, 1 + 4), 2, Inputs('graphs', vocabulary=6))
 
 SENTIMENTS = TEXT._replace(num_classes=2)
 
-# VGG and MOON's network have something left of these at their ends.
+# VGG and MOON's network have something left of such images at their ends.
 _OTHERS = {'vgg': COLOUR_IMAGES, 'moon_cnn': COLOUR_IMAGES, 'lstm': TEXT, 'lstm_sentiment': SENTIMENTS, 'gin': GRAPHS}
 
 

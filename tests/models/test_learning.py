@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedprox_tff.models import convnet2, fedbn_cnn, moon_cnn, resnet_cifar, vgg
+from fedprox_tff.models import convnet2, fedbn_cnn, resnet_cifar, vgg
 from tests.models.references import images
-from tests.tasks import task_for
+from tests.tasks import COLOUR_IMAGES, IMAGES
 
 KEY = tf.constant([3, 5])
 
@@ -21,11 +21,10 @@ KEY = tf.constant([3, 5])
     (resnet_cifar(depth=8), 0.1),
     (resnet_cifar(depth=8, normalisation='batch'), 0.1),
     (vgg(), 0.005),
-    (moon_cnn(), 0.1),
   ],
 )
 def test_the_loss_falls(architecture, learning_rate):
-  task = task_for(architecture.name)
+  task = COLOUR_IMAGES if architecture.name == 'vgg' else IMAGES  # where VGG has more than one pixel left at its end
   model = architecture.build(task, seed=0)
   x, labels = images(16, *task.input_shape), np.arange(16) % 10
 
