@@ -12,6 +12,7 @@ import pytest
 from analysis import arguments, plot, table
 from analysis.numbers import ranking
 from analysis.read import comparisons
+from fedprox_tff.algorithms import ALGORITHMS
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.sweeps import grids
@@ -241,7 +242,7 @@ def test_the_figure_is_written(grid, results, capsys, tmp_path):
   [
     (table.main, ['methods_mnist'], 'sweep.sh methods_mnist` makes runs there'),
     (table.main, ['figure4'], 'figure4 is not one of the figures; there are figure1, '),
-    (table.main, ['methods', '--format=curves'], '--format=curves: one comparison at a time, such as methods_mnist'),
+    (table.main, ['methods', '--format=curves'], '--format=curves: one comparison at a time, such as methods_cnn'),
     (plot.main, ['methods_mnist', 'figure1'], 'figure1: give comparisons of methods alone'),
     (plot.main, ['methods_mnist', '--band=std'], '--band=std: methods_mnist does not use it'),
     (plot.main, ['no_such.toml'], 'no_such.toml'),
@@ -263,19 +264,35 @@ def test_a_grid_without_search_is_no_comparison(tmp_path):
 
 @pytest.mark.parametrize('name', arguments.COMPARISONS)
 def test_the_comparisons_of_this_project(name):
-  """Five seeds, equal budgets, the default inside the ladder, one policy but for the curve that says so."""
+  """By the protocol: equal budgets, federations of the seeds' own, and one policy but for the curve that says so."""
   grid = grids.read(grids.find(name))
   assert grid.target
-  assert {(trial.section.most, trial.section.within, *trial.section.seeds) for trial in grid.trials} == {
-    (12, 1.25, 100, 101)
+  assert len({(trial.section.most, trial.section.within, *trial.section.seeds) for trial in grid.trials}) == 1
+  for trial in grid.trials:
+    assert not set(trial.seeds) & set(trial.section.seeds)
+    tried = trial.start
+    default = Config.from_flags({'dataset': tried.dataset.name, 'algorithm': tried.algorithm.name}).flat()
+    for ladder in trial.section.ladders:
+      is_off = ladder.flag == 'l2'
+      assert ladder.rungs[0] < default[ladder.flag] < ladder.rungs[-1] or is_off, trial
+    for cell in trial.cells(trial.start_values):
+      assert cell.flat()['data_seed'] == cell.seed
+    expected = 'drop' if 'drops' in trial.curve else 'partial'
+    assert not tried.stragglers or tried.straggler_policy == expected
+  assert grid.trials[0].curve == 'FedAvg'
+  assert len({str(trial) for trial in grid.trials}) == len(grid.trials)
+
+
+@pytest.mark.parametrize('name', ['methods_mnist', 'methods_synthetic'])
+def test_the_comparisons_of_all_methods(name):
+  """Every method that has no model of the clients' own, under both means, but for rules that know one mean."""
+  grid = grids.read(grids.find(name))
+  ours = {trial.start.algorithm.name for trial in grid.trials}
+  records = {key: factory() for key, factory in ALGORITHMS.items()}
+  assert ours == {
+    key for key, method in records.items() if not method.client.has_own_model and not method.needs.features
   }
   for trial in grid.trials:
     assert trial.seeds == [0, 1, 2, 3, 4]
-    tried = trial.start
-    default = Config.from_flags({'dataset': tried.dataset.name, 'algorithm': tried.algorithm.name})
-    for ladder in trial.section.ladders:
-      assert ladder.rungs[0] < default.flat()[ladder.flag] < ladder.rungs[-1], trial
-    expected = 'drop' if 'drops' in trial.curve else 'partial'
-    assert tried.straggler_policy == expected
-  assert grid.trials[0].curve == 'FedAvg'
-  assert len({str(trial) for trial in grid.trials}) == len(grid.trials)
+    means = {each.point['weighting'] for each in grid.trials if each.curve == trial.curve}
+    assert means == ({'uniform'} if records[trial.start.algorithm.name].needs.plain_mean else {'uniform', 'examples'})
