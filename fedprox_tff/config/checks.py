@@ -105,7 +105,7 @@ def _check_decay(config: Any, algorithm: Algorithm) -> None:
   if config.client_optimizer is None:
     raise UserError(f'{flag}: {algorithm.name} finds its own step sizes.')
   if algorithm.needs.same_rate:
-    raise UserError(f'{flag}: {algorithm.name} needs the same learning rate in all rounds, 1.')
+    raise UserError(f'{flag}: {algorithm.name} needs the same learning rate in all rounds; 1 is needed.')
 
 
 def _check_full_participation(config: Any, algorithm: Algorithm, num_clients: int | None) -> None:
