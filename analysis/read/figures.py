@@ -133,7 +133,10 @@ def _heading(flat: Mapping[str, object], keys: Sequence[str]) -> str:
 
 def _check_same(cell: Cell, flat: Mapping[str, object]) -> None:
   first = cell.config.flat()
-  differing = [key for key in {**first, **flat} if key not in FREE and first.get(key) != flat.get(key)]
+  free = FREE
+  if all(each.get('data_seed') == each['seed'] for each in (first, flat)):  # each seed has a federation of its own
+    free = FREE | {'data_seed'}
+  differing = [key for key in {**first, **flat} if key not in free and first.get(key) != flat.get(key)]
   if differing:
     raise UserError(
       f'[figure]: runs of {cell} differ in {", ".join(differing)}; a panel, curve, row or column for each is needed.'

@@ -146,3 +146,13 @@ def test_runs_of_one_curve_differ_in_their_seeds_alone(tmp_path):
     UserError, match=r'mine.toml: \[figure\]: runs of A, FedAvg differ in epochs; a panel, curve, row '
   ):
     figure_of(tmp_path, "[figure]\ngrids = ['one', 'two']")
+
+
+def test_each_seed_of_a_curve_may_have_a_federation_of_its_own(tmp_path):
+  own = '[base]\ndataset = "digits"\ndata_seed = "seed"\n[grid]\nseed = [0, 1]\n[figure]'
+  (cell,) = figure_of(tmp_path, own).cells
+  assert cell.config.flat()['data_seed'] == 0
+  for name, seed in (('one', 3), ('two', 4)):
+    (tmp_path / f'{name}.toml').write_text(f'[base]\ndataset = "digits"\ndata_seed = {seed}')
+  with pytest.raises(UserError, match='differ in data_seed; a panel'):
+    figure_of(tmp_path, "[figure]\ngrids = ['one', 'two']")
