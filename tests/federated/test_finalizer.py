@@ -45,7 +45,9 @@ CASES = [
 def test_a_step_to_what_is_not_finite_is_not_taken(runtime, case):
   with runtimes.use(runtime):
     federation, before = play(*case)
-  assert federation.metrics['client_work'] == {'num_steps': 1, 'non_finite': 0, 'num_clients': 1}
+  counts = {'num_steps': 1, 'non_finite': 0, 'num_clients': 1, 'num_gradients': 1}
+  num_floats = 3 if case[0] == 'fedexp' else 2  # x and the update, and FedExP's norm
+  assert federation.metrics['client_work'] == counts | {'num_floats': num_floats}
   assert federation.metrics['finalizer'] == {'update_norm': 0.0, 'skipped': 1}
   assert problems.trained(federation.state) == case[2]
   for ours, old in zip(tff.structure.flatten(federation.state), before, strict=True):
