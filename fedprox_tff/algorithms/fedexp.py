@@ -8,8 +8,9 @@ the M clients, and
 
 Norms are over all tensors together, and M counts the clients that contribute. What is evaluated is (w^t + w^{t-1}) / 2,
 for w^t swings; training goes on from w^t. Both means are uniform, as in the paper; the authors' code weighs them by n_k
-(--weighting=examples) and has M epsilon in the place of epsilon. Their decay of the learning rate and of epsilon,
-clipping and weight decay are not part of the method, and not here.
+(--weighting=examples) and has M epsilon in the place of epsilon. Their decay of the learning rate, clipping and weight
+decay are not part of the method; --learning_rate_decay, --clip_norm and --l2 set them. Their decay of epsilon is not
+here.
 """
 
 from fedprox_tff.algorithms.backbones import FEDPROX, Backbone

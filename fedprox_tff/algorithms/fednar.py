@@ -8,7 +8,7 @@ of SCAFFOLD with --backbone=scaffold,
 
 the norm over all tensors together. The paper's baseline clips g alone, before lambda w comes: that is FedAvg with
 --l2 for lambda and --clip_norm for A. The annealing of the name is that of lr lambda, by a learning rate that decays
-over the rounds: here the learning rate is constant.
+over the rounds: --learning_rate_decay, which is 1 unless somebody sets it.
 """
 
 from fedprox_tff.algorithms.backbones import FEDPROX, Backbone
@@ -24,8 +24,7 @@ def fednar(*, backbone: Backbone = FEDPROX, weight_decay: float = 0.05, max_norm
     backbone: The method whose direction is clipped: FedProx or SCAFFOLD. With SCAFFOLD's option 2 a control variate is
       c_i - c plus the mean of the clipped steps, so that decay and clipping are in it.
     weight_decay: Strength of FedNAR's own decay, lambda, which is clipped together with the gradient, unlike the decay
-      of --l2. The authors' for FedAvg, FedProx and SCAFFOLD on CIFAR-10; 0.0001 on
-      Shakespeare.
+      of --l2. The authors' for FedAvg, FedProx and SCAFFOLD on CIFAR-10; 0.0001 on Shakespeare.
     max_norm: Norm at which a step is clipped, A; the authors'.
   """
 

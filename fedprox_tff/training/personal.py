@@ -16,6 +16,7 @@ from fedprox_tff.federated.evaluation.own_models import PersonalEvaluation, buil
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.passes import GradientRule
 from fedprox_tff.models import Model
+from fedprox_tff.models.base import layers_of
 
 # (the server's weights, the states of the clients that have taken part) -> their models' evaluation
 PersonalEvaluator = Callable[[Weights, Mapping[int, Any]], PersonalEvaluation]
@@ -103,6 +104,5 @@ def _personal(algorithm: Algorithm, model: Model) -> Callable[[Weights, Any], We
   """Returns the function from the server's weights and a client's state to its own weights, if there is one."""
   if algorithm.client.personal is None:
     return None
-  local = local_model(model)
-  layers = {'normalisation': local.normalisation, 'task_layers': local.task_layers, 'head': local.head}
+  layers = layers_of(model)
   return lambda weights, state: algorithm.client.personal(Local(weights, weights, state=state, **layers))
