@@ -40,7 +40,7 @@ from fedprox_tff.core.task import Inputs, Task
 from fedprox_tff.core.tree import Weights
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.models import MODELS, Model
@@ -213,7 +213,7 @@ def measure_evaluation(network: Network, turns: int) -> float:
   """Returns how many examples are evaluated in a CPU second, at the model's chunk."""
   model = network.build()
   count = EVALUATED * model.chunk
-  evaluate = functools.partial(build_evaluation(model, network.examples(count)), model.initial_weights)
+  evaluate = functools.partial(Evaluator(model, network.examples(count)), model.initial_weights)
   evaluate()
   return count / min(cpu_seconds(evaluate) for _ in range(turns))
 

@@ -25,7 +25,7 @@ from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.task import Task
 from fedprox_tff.federated import runtimes
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.payloads import client_payload
 from fedprox_tff.federated.process import build_process
 from fedprox_tff.federated.suite_model import functional_model
@@ -121,7 +121,7 @@ def main() -> int:
     print(f'error: {error}', file=sys.stderr)
     return 2
   model = logistic().build(Task((28, 28, 1), 10), seed=0)
-  evaluate = build_evaluation(model, split.examples)
+  evaluate = Evaluator(model, split.examples)
   rows = []
   for name, build in (('this suite', ours), ('tff.learning.algorithms', builtin)):
     for mu in MUS:

@@ -39,6 +39,13 @@ def losses_of(logits: tf.Tensor, labels: tf.Tensor) -> Scores:
 
 
 def num_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-  """Returns how many labels of each example have the largest logit, int32 [batch]."""
-  right = tf.argmax(logits, axis=-1, output_type=tf.int32) == labels  # padding, -1, is nobody's
+  """Returns how many labels of each example have the largest logit, int32 [batch], or [batch, M] of M models.
+
+  Args:
+    logits: As in `losses_of`.
+    labels: As in `losses_of`.
+  """
+  of_models = logits.shape.rank == labels.shape.rank + 2
+  known = labels[:, tf.newaxis] if of_models else labels
+  right = tf.argmax(logits, axis=-1, output_type=tf.int32) == known  # padding, -1, is nobody's
   return tf.cast(right, tf.int32) if labels.shape.rank == 1 else tf.math.count_nonzero(right, axis=-1, dtype=tf.int32)

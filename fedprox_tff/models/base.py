@@ -37,6 +37,8 @@ class Model(NamedTuple):
     task_layers: For each trainable weight whether it belongs to the layers that a client's own task needs, the first
       and the last ones, where clients do not predict the same. Empty: the model does not tell.
     head: For each trainable weight whether it belongs to the last layer, kernel and bias. Empty: the last two do.
+    joint_logits: `(weights, x)` to the logits of M models at once, [batch, M, num_classes]. Each weight that learns has
+      an axis of M in front, and those of `frozen` have none. None: that would be no faster than one after another.
     chunk: How many examples go through the network at a time where no gradient step follows: what bounds its memory.
     input_type: numpy's name of the type of x.
     label_shape: The shape of one example's labels, as in `Task`.
@@ -56,6 +58,7 @@ class Model(NamedTuple):
   frozen: Weights = ()
   task_layers: tuple[bool, ...] = ()
   head: tuple[bool, ...] = ()
+  joint_logits: Callable[[Weights, Any], Any] | None = None
   chunk: int = 1024
   input_type: str = 'float32'
   label_shape: tuple[int, ...] = ()

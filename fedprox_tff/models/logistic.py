@@ -15,6 +15,7 @@ from fedprox_tff.core.task import Task
 from fedprox_tff.models.base import Architecture, Model, glorot_uniform, require_numbers
 
 _MAX_ROWS = 16  # classes up to which a local step takes row after row: half the time of one product of matrices for 10
+_MAX_JOINT = 64  # classes up to which the product of all examples and one model's kernel is too narrow to be fast
 
 
 def logistic() -> Architecture:
@@ -41,6 +42,22 @@ def logistic() -> Architecture:
       x = tf.reshape(x, [-1, num_inputs])
       return tf.stack([tf.linalg.matvec(x, row) for row in tf.unstack(kernel)], axis=1) + bias
 
-    return Model('logistic', initial_weights, logits, step_logits, task.input_shape, jit_compile=True)
+    def joint_logits(weights, x):
+      import tensorflow as tf
+
+      kernels, biases = weights
+      columns = tf.transpose(tf.reshape(kernels, [-1, num_inputs]))
+      products = tf.matmul(tf.reshape(x, [-1, num_inputs]), columns) + tf.reshape(biases, [-1])
+      return tf.reshape(products, [-1, tf.shape(biases)[0], num_classes])
+
+    return Model(
+      'logistic',
+      initial_weights,
+      logits,
+      step_logits,
+      task.input_shape,
+      jit_compile=True,
+      joint_logits=joint_logits if num_classes <= _MAX_JOINT else None,
+    )
 
   return Architecture('logistic', 'logistic regression', build)

@@ -37,11 +37,12 @@ def prepared(model: Model, inputs: Inputs, *, input_shape: tuple[int, ...], inpu
       return model.step_logits(weights, x), {}
     return model.train_logits(weights, x, mask, inner)
 
-  components = model.component_logits
+  components, joint = model.component_logits, model.joint_logits
   return model._replace(
     logits=lambda weights, x: model.logits(weights, prepare(x)),
     step_logits=lambda weights, x: model.step_logits(weights, prepare(x)),
     component_logits=components and (lambda weights, x: components(weights, prepare(x))),
+    joint_logits=joint and (lambda weights, x: joint(weights, prepare(x))),
     train_logits=None if model.train_logits is None and inputs.augment is None else train_logits,
     draws=model.draws or inputs.augment is not None,
   )

@@ -22,7 +22,7 @@ from fedprox_tff.datasets.base import ALIGNMENT, ClientSplit, Examples, Federate
 from fedprox_tff.federated.client_data import ArrayClientData
 from fedprox_tff.federated.client_work import initial_client_state
 from fedprox_tff.federated.evaluation.dissimilarity import Dissimilarity, build_dissimilarity
-from fedprox_tff.federated.evaluation.global_model import Evaluation, build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.evaluation.sample import sampled
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.passes import GradientRule
@@ -39,8 +39,8 @@ class Experiment(NamedTuple):
   initial_state: Any  # with the run's hyperparameters and initial weights
   train_data: ArrayClientData
   train_examples: Examples  # all clients' together, as tensors
-  evaluate_train: Callable[[Weights], Evaluation]  # over all clients' training examples: the global objective
-  evaluate_test: Callable[[Weights], Evaluation]
+  evaluate_train: Evaluator  # over all clients' training examples: the global objective
+  evaluate_test: Evaluator
   dissimilarity: Callable[[Weights], Dissimilarity]  # of the clients' gradients
   algorithm: Algorithm
   initial_client_state: Any  # of a client that has not taken part; () if clients keep nothing
@@ -57,8 +57,8 @@ class Data(NamedTuple):
   kind: Any  # of the model and its frozen weights, and how much it is evaluated on
   train_data: ArrayClientData
   train_examples: Examples
-  evaluate_train: Callable[[Weights], Evaluation]
-  evaluate_test: Callable[[Weights], Evaluation]
+  evaluate_train: Evaluator
+  evaluate_test: Evaluator
   dissimilarity: Callable[[Weights], Dissimilarity]
   tested: ClientSplit  # what clients' own models are evaluated on, as tensors
 
@@ -176,8 +176,8 @@ def _data(dataset: FederatedDataset, model: Model, kind: Any, evaluation_example
     kind,
     ArrayClientData(dataset.client_ids, dataset.train),
     train,
-    build_evaluation(model, train if trained_on is dataset.train else trained_on.examples),
-    build_evaluation(model, tested.examples, tested.offsets),
+    Evaluator(model, train if trained_on is dataset.train else trained_on.examples),
+    Evaluator(model, tested.examples, tested.offsets),
     build_dissimilarity(local_model(model), train._asdict(), dataset.train.offsets),
     tested,
   )

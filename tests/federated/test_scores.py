@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fedprox_tff.datasets.base import Examples
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.federated.scores import losses_of, num_correct
 from fedprox_tff.models.base import Model
@@ -79,7 +79,7 @@ def test_evaluation_is_the_mean_over_labels(chunk):
   """The logits of 1 are 0.5, -0.25 and 0.125, those of -1 the other way round: classes 0 and 1 are the largest."""
   model = by_place(2, 3)._replace(chunk=chunk)
   examples = Examples(np.float32([[1, -1], [1, 1], [-1, 1]]), np.int32([[0, 1], [0, -1], [0, 0]]))
-  result = build_evaluation(model, examples, np.array([0, 1, 3]))(model.initial_weights)
+  result = Evaluator(model, examples, np.array([0, 1, 3]))(model.initial_weights)
   assert result.accuracy == 4 / 5
   assert result.accuracy_p10 == pytest.approx(2 / 3 + 0.1 / 3, rel=1e-12)  # clients of 2 / 2 and 2 / 3
   pairs = [(1, 0), (-1, 1), (1, 0), (-1, 0), (1, 0)]

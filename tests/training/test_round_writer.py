@@ -203,17 +203,23 @@ def test_a_run_of_stateful_clients_that_is_killed_goes_on_with_the_same_bits(sta
     assert runs.outcome(killed) == whole
 
 
-def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(stateful, tmp_path):
+def test_a_round_whose_clients_states_cannot_be_written_ends_the_run_with_an_earlier_one_saved(
+  stateful, tmp_path, monkeypatch
+):
   """On disk they are written as the round ends, not with its row. Folders stand in the places of round 5's files."""
   runs, whole = stateful
   in_the_way = [tmp_path / 'run' / 'client_states' / f'{client}-5.state' for client in range(DATA.num_clients)]
+  draw_cohort = loop.draw_cohort
 
-  def after_round():
-    for path in in_the_way:
-      path.mkdir(parents=True, exist_ok=True)
+  def put_in_the_way(config, experiment, round_num):
+    if round_num == 5:
+      for path in in_the_way:
+        path.mkdir()
+    return draw_cohort(config, experiment, round_num)
 
-  with pytest.raises(IsADirectoryError, match=r'-5\.state'):
-    runs.train(tmp_path, after_round, client_states='disk')
+  with monkeypatch.context() as patched, pytest.raises(IsADirectoryError, match=r'-5\.state'):
+    patched.setattr(loop, 'draw_cohort', put_in_the_way)
+    runs.train(tmp_path, client_states='disk')
   for path in in_the_way:
     path.rmdir()
   assert sorted(path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()) == ['round_2.ckpt', 'round_4.ckpt']

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from fedprox_tff.algorithms import fedavg, fedprox
 from fedprox_tff.federated.evaluation.dissimilarity import build_dissimilarity
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.local_model import local_model
 from fedprox_tff.models import logistic
 from tests import problems
@@ -67,7 +67,7 @@ def test_on_digits_against_automatic_differentiation():
   in_chunks = local_model(model._replace(chunk=3))  # of fewer examples than a client has
   measure = build_dissimilarity(in_chunks, dataset.train.examples._asdict(), dataset.train.offsets)
   assert measure(weights) == pytest.approx((variance, b), rel=1e-5)
-  assert build_evaluation(model, dataset.train.examples)(weights).loss > 1  # not at an optimum
+  assert Evaluator(model, dataset.train.examples)(weights).loss > 1  # not at an optimum
 
 
 @pytest.mark.parametrize(('steps', 'gamma'), [(1, 0.6), (2, 0.36)])

@@ -6,7 +6,7 @@ import pytest
 
 from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.models import logistic
 
 MODEL = logistic().build(Task((4,), 3), seed=0)
@@ -22,7 +22,7 @@ def p10(clients, chunk=1024):
   """Returns the measured percentile where client k is right about the ones of clients[k], such as '1101'."""
   y = np.array([int(label) for client in clients for label in client], np.int32)
   offsets = np.cumsum([0, *map(len, clients)])
-  return build_evaluation(MODEL._replace(chunk=chunk), Examples(np.ones((len(y), 4), np.float32), y), offsets)(
+  return Evaluator(MODEL._replace(chunk=chunk), Examples(np.ones((len(y), 4), np.float32), y), offsets)(
     ALWAYS_1
   ).accuracy_p10
 
@@ -33,14 +33,14 @@ def test_is_the_mean_over_examples_whatever_the_chunks(chunk):
   kernel, bias = (w.astype(np.float64) for w in MODEL.initial_weights)
   logits = x @ kernel.T + bias
   log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-  result = build_evaluation(MODEL._replace(chunk=chunk), Examples(x, y))(MODEL.initial_weights)
+  result = Evaluator(MODEL._replace(chunk=chunk), Examples(x, y))(MODEL.initial_weights)
   assert result.loss == pytest.approx(-log_p[np.arange(50), y].mean(), rel=1e-6)
   assert result.accuracy == (logits.argmax(axis=1) == y).mean()
 
 
 def test_of_no_examples_is_not_a_number():
-  assert all(map(math.isnan, build_evaluation(MODEL, examples(0))(MODEL.initial_weights)))
-  assert all(map(math.isnan, build_evaluation(MODEL, examples(0), np.zeros(3, int))(MODEL.initial_weights)))
+  assert all(map(math.isnan, Evaluator(MODEL, examples(0))(MODEL.initial_weights)))
+  assert all(map(math.isnan, Evaluator(MODEL, examples(0), np.zeros(3, int))(MODEL.initial_weights)))
 
 
 @pytest.mark.parametrize('chunk', [3, 1000])
@@ -63,6 +63,6 @@ def test_percentile_leaves_out_clients_without_examples():
 
 
 def test_offsets_change_nothing_else():
-  result = build_evaluation(MODEL, examples(50))(MODEL.initial_weights)
+  result = Evaluator(MODEL, examples(50))(MODEL.initial_weights)
   assert math.isnan(result.accuracy_p10)
-  assert build_evaluation(MODEL, examples(50), np.array([0, 20, 50]))(MODEL.initial_weights)[:2] == result[:2]
+  assert Evaluator(MODEL, examples(50), np.array([0, 20, 50]))(MODEL.initial_weights)[:2] == result[:2]

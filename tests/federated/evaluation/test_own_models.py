@@ -13,7 +13,7 @@ import tensorflow as tf
 from fedprox_tff.core.task import Task
 from fedprox_tff.datasets.base import Examples
 from fedprox_tff.federated.evaluation import own_models
-from fedprox_tff.federated.evaluation.global_model import build_evaluation
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.federated.evaluation.own_models import build_personal_evaluation
 from fedprox_tff.models import Model, logistic
 
@@ -123,7 +123,7 @@ def test_the_order_of_the_states_changes_nothing():
 
 def test_where_all_are_served_by_the_server_it_is_the_evaluation_of_the_server():
   examples, offsets = split(['0110' * (k % 5) for k in range(40)])
-  expected = build_evaluation(MODEL, examples, offsets)(MODEL.initial_weights)
+  expected = Evaluator(MODEL, examples, offsets)(MODEL.initial_weights)
   run = build_personal_evaluation(MODEL, lambda weights, state: weights, examples, offsets)
   for clients in (range(0), range(20), range(40)):
     result = run(MODEL.initial_weights, dict.fromkeys(clients, ()))
