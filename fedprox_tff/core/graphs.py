@@ -56,7 +56,7 @@ class Graph:
 
     self.specs = [tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds]
 
-    @tf.function(input_signature=self.specs)
+    @tf.function(input_signature=self.specs, autograph=False)
     def run(*feeds):
       initialize()
       return compute(*feeds) if fetches else []

@@ -63,7 +63,7 @@ class GroupWork:
   def _function_of(self, num_clients: int) -> tf.types.experimental.ConcreteFunction:
     size = len(self.work.specs)
 
-    @tf.function(input_signature=self.work.specs * num_clients)
+    @tf.function(input_signature=self.work.specs * num_clients, autograph=False)
     def run_all(*tensors):
       results = [self.work(tensors[i * size : (i + 1) * size]) for i in range(num_clients)]
       total = self.zero

@@ -60,6 +60,7 @@ class LocalModel(NamedTuple):
     task_layers: For each trainable weight whether it belongs to the layers of a client's own task, as in `Model`.
     head: For each trainable weight whether it belongs to the last layer; False throughout for TFF's models, which do
       not tell.
+    autograph: Whether its code is to be translated, as in `Model`.
     features: The `Features`; None for models that have none (`models.base.has_features`), and for TFF's models.
     chunk: How many examples go through the model at a time where all of a client's do.
   """
@@ -76,6 +77,7 @@ class LocalModel(NamedTuple):
   draws: bool = False
   task_layers: tuple[bool, ...] = ()
   head: tuple[bool, ...] = ()
+  autograph: bool = False
   features: Features | None = None
   statistics: frozenset[int] = frozenset()
   chunk: int = 1024

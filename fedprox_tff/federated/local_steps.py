@@ -161,7 +161,7 @@ def _build_block(
   """Returns the function that takes the local steps of a block: XLA compiles it once for each width of batches."""
   step_pass = model.build_step()
 
-  @tf.function(jit_compile=model.jit_compile)
+  @tf.function(jit_compile=model.jit_compile, autograph=model.autograph)
   def run_block(block, frozen, state):
     hparams, rows = frozen['hparams'], block['rows']
     batch_size = tf.shape(rows)[1]

@@ -17,12 +17,12 @@ def functional_model(model: Model) -> tff.learning.models.FunctionalModel:
   It is the other way round, for TFF's own builders, to compare with them.
   """
 
-  @tf.function
+  @tf.function(autograph=model.autograph)
   def predict_on_batch(weights, x, training):
     del training
     return model.logits((*weights[0], *weights[1]), x)
 
-  @tf.function
+  @tf.function(autograph=False)
   def loss(output, label, sample_weight=None):
     del sample_weight
     losses, counts = losses_of(output, label)
@@ -91,6 +91,7 @@ def of_suite(model: Model) -> LocalModel:
     num_labels=num_labels,
     jit_compile=model.jit_compile,
     draws=model.draws,
+    autograph=model.autograph,
     features=_features(model) if has_features(model) else None,
     statistics=model.statistics,
     chunk=model.chunk,

@@ -89,6 +89,7 @@ def _tff_model(initial_weights, examples_spec, build_gradient, build_loss) -> Lo
     losses=None,
     num_labels=lambda batch, count: tf.cast(count, tf.float32),
     jit_compile=False,
+    autograph=True,
     task_layers=(False,) * len(weights.trainable),
     head=(False,) * len(weights.trainable),
   )

@@ -39,6 +39,9 @@ class Model(NamedTuple):
     head: For each trainable weight whether it belongs to the last layer, kernel and bias. Empty: the last two do.
     joint_logits: `(weights, x)` to the logits of M models at once, [batch, M, num_classes]. Each weight that learns has
       an axis of M in front, and those of `frozen` have none. None: that would be no faster than one after another.
+    autograph: Whether its code has Python's ifs and loops over tensors, which TensorFlow then has to translate
+      (AutoGraph). To find out that there are none takes a second, so it is asked for only where a user's own code may
+      have some.
     chunk: How many examples go through the network at a time where no gradient step follows: what bounds its memory.
     input_type: numpy's name of the type of x.
     label_shape: The shape of one example's labels, as in `Task`.
@@ -59,6 +62,7 @@ class Model(NamedTuple):
   task_layers: tuple[bool, ...] = ()
   head: tuple[bool, ...] = ()
   joint_logits: Callable[[Weights, Any], Any] | None = None
+  autograph: bool = False
   chunk: int = 1024
   input_type: str = 'float32'
   label_shape: tuple[int, ...] = ()

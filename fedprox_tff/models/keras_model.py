@@ -62,6 +62,7 @@ def functional_model(name: str, keras_model: Any, task: Task) -> Model:
     normalisation=normalisation if any(normalisation) else (),
     head=_head(keras_model, trainable),
     frozen=tuple(variable.numpy() for variable in frozen),
+    autograph=True,
     chunk=_CHUNK,
     label_shape=task.label_shape,
   )

@@ -69,6 +69,7 @@ def mixture(architecture: Architecture, num_components: int) -> Architecture:
       frozen=component.frozen,
       task_layers=component.task_layers * num_components,
       head=head_of(component) * num_components,
+      autograph=component.autograph,
       chunk=component.chunk,
       label_shape=component.label_shape,
     )

@@ -37,6 +37,8 @@ def test_of_the_models_of_a_mixture():
   np.testing.assert_allclose(losses[:, 0], [math.log(16), math.log(2)], rtol=1e-6)
   np.testing.assert_allclose(losses[:, 1], [math.log(4) - math.log(0.6), math.log(4)], rtol=1e-6)
   np.testing.assert_array_equal(counts, [2, 1])
+  np.testing.assert_array_equal(num_correct(two, tf.constant(LABELS)), [[1, 1], [1, 0]])
+  np.testing.assert_array_equal(num_correct(two[:, :, 0], tf.constant([0, 2])), [[1, 0], [1, 0]])
   one_label = losses_of(two[:, :, 0], tf.constant([0, 2])).losses
   np.testing.assert_allclose(one_label, np.log([[2, 4], [2, 4]]), rtol=1e-6)
 

@@ -7,8 +7,12 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedprox_tff.algorithms import fedavg
 from fedprox_tff.core.errors import UserError
 from fedprox_tff.core.task import Inputs, Task
+from fedprox_tff.datasets.base import Examples
+from fedprox_tff.federated import build_process, client_payload, runtimes
+from fedprox_tff.federated.evaluation.global_model import Evaluator
 from fedprox_tff.models.keras_file import factory_of, is_keras_file, keras_file
 from fedprox_tff.models.mixture import mixture
 
@@ -42,6 +46,19 @@ SUBCLASSED = """
 
   def network(s, c):
     return Network(c)
+"""
+
+BRANCHING = """
+  class Branch(L.Layer):
+    def call(self, x):
+      if tf.reduce_sum(x) > 0:
+        x = 2 * x
+      for _ in tf.range(2):
+        x = x + 1
+      return x
+
+  def network(s, c):
+    return K.Sequential([L.Flatten(), Branch(), L.Dense(c)])
 """
 
 
@@ -251,3 +268,23 @@ def test_two_outputs(tmp_path):
   """
   with pytest.raises(ValueError, match='Its output is a list; one tensor of logits is needed'):
     built(tmp_path, code)
+
+
+def test_ifs_and_loops_over_tensors_are_translated(tmp_path):
+  """In a local step, in which XLA is not asked, and in evaluation."""
+  model = built(tmp_path, BRANCHING)
+  x = np.stack([np.full((4, 4, 1), 0.5), np.full((4, 4, 1), -0.25)]).astype(np.float32)
+  kernel, bias = moved(model)
+  expected = tf.reshape(2 * x + 2, [2, 16]) @ kernel + bias  # the sum of both is positive
+  evaluate = Evaluator(model, Examples(x, np.zeros(2, np.int32)))
+  losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=[0, 0], logits=expected)
+  assert evaluate((kernel, bias)).loss == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-6)
+
+  with runtimes.use('in_process'):
+    process = build_process(fedavg(), model, client_optimizer=tff.learning.optimizers.build_sgdm(1.0))
+    state = process.set_model_weights(process.initialize(), tff.learning.models.ModelWeights((kernel, bias), ()))
+    data = {'x': x, 'y': np.zeros(2, np.int32)}
+    state, _ = process.next(state, [client_payload(data, num_epochs=1, batch_size=2, key=(0, 1, 0))])
+    moved_bias = process.get_model_weights(state).trainable[1]
+  gradient = tf.reduce_mean(tf.nn.softmax(expected) - tf.one_hot([0, 0], 3), axis=0)
+  np.testing.assert_allclose(bias - moved_bias, gradient, rtol=1e-5, atol=1e-6)

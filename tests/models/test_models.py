@@ -235,3 +235,19 @@ def test_there_are_no_mixtures_of_models_with_dropout():
 def test_there_are_no_mixtures_of_models_with_batch_normalisation(factory):
   with pytest.raises(ValueError, match=f'cannot be made of {factory.__name__}: batch normalisation'):
     mixture(factory(), 2).build(Task((8, 8, 1), 10), seed=0)
+
+
+def test_joint_logits_are_those_of_each_model():
+  model = logistic().build(Task((8, 8, 1), 5), seed=0)
+  rng = np.random.default_rng(0)
+  several = [tensors(rng.normal(size=w.shape).astype(np.float32) for w in model.initial_weights) for _ in range(3)]
+  x = rng.normal(size=(7, 8, 8, 1)).astype(np.float32)
+  joint = model.joint_logits(tuple(map(tf.stack, zip(*several, strict=True))), x)
+  assert joint.shape == (7, 3, 5)
+  for m, weights in enumerate(several):
+    np.testing.assert_allclose(joint[:, m], model.logits(weights, x), rtol=1e-5, atol=1e-5)
+
+
+def test_models_of_many_classes_are_fast_one_by_one():
+  assert logistic().build(Task((4,), 64), seed=0).joint_logits is not None
+  assert logistic().build(Task((4,), 65), seed=0).joint_logits is None

@@ -22,7 +22,9 @@ def watched(seen, *, draws_itself=True):
   def logits(weights, x):
     return x
 
-  return Model('watched', (), logits, logits, (2,), False, train_logits=train_logits, draws=draws_itself)
+  return Model(
+    'watched', (), logits, logits, (2,), False, train_logits=train_logits, joint_logits=logits, draws=draws_itself
+  )
 
 
 def inputs(seen):
@@ -38,6 +40,7 @@ def test_evaluation_sees_examples_prepared_and_a_local_step_sees_them_augmented(
   model = prepared(watched(seen), inputs(seen), input_shape=(2,), input_type='uint8')
   np.testing.assert_allclose(model.logits((), X), [[1.0, 0.2]], rtol=1e-6)
   np.testing.assert_allclose(model.step_logits((), X), [[1.0, 0.2]], rtol=1e-6)
+  np.testing.assert_allclose(model.joint_logits((), X), [[1.0, 0.2]], rtol=1e-6)
   model.train_logits((), X, None, KEY)
   np.testing.assert_allclose(seen['x'], [[0.5, 0.1]], rtol=1e-6)
   assert model.input_type == 'uint8'

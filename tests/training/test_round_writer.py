@@ -9,12 +9,14 @@ import tensorflow as tf
 from fedprox_tff.config.record import Config
 from fedprox_tff.config.settings import CLIENT_STATES
 from fedprox_tff.federated import runtimes
-from fedprox_tff.training import loop, metrics_file
+from fedprox_tff.training import loop, metrics_file, round_writer
 from fedprox_tff.training.builder import Builder
 from fedprox_tff.training.checkpoints import Checkpoints
 from fedprox_tff.training.client_states import ClientStates
 from fedprox_tff.training.cohort import sample_cohort
+from fedprox_tff.training.measurement import Measurement
 from fedprox_tff.training.progress import Progress
+from fedprox_tff.training.round_writer import RoundWriter
 from fedprox_tff.training.run_folder import open_run
 from tests.federations import load
 
@@ -77,6 +79,34 @@ def test_a_run_that_goes_on_knows_its_losses(tmp_path):
   run(tmp_path / 'parts', **adaptive)
 
   assert rows(tmp_path / 'parts') == rows(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('slow_seconds', [0.0, 1e9])
+@pytest.mark.parametrize('values', [{}, {'rounds_per_evaluation': 3, 'rounds_per_dissimilarity': 2}])
+def test_rows_do_not_depend_on_how_fast_rounds_follow_each_other(tmp_path, monkeypatch, slow_seconds, values):
+  """A slow round is evaluated by itself, and fast ones together."""
+  lines = []
+  evaluate = Measurement.evaluate
+  monkeypatch.setattr(Measurement, 'evaluate', lambda self, models: lines.append(len(models)) or evaluate(self, models))
+  run(tmp_path / 'as_it_comes', rounds=30, **values)
+  monkeypatch.setattr(round_writer, '_SLOW_SECONDS', slow_seconds)
+  lines.clear()
+  run(tmp_path / 'patched', rounds=30, **values)
+
+  assert rows(tmp_path / 'patched') == rows(tmp_path / 'as_it_comes')
+  num_due = len([r for r in range(31) if r % values.get('rounds_per_evaluation', 1) == 0])
+  assert sum(lines) == num_due
+  assert max(lines) == (1 if not slow_seconds else 8)
+
+
+def test_rounds_that_are_not_evaluated_do_not_wait_for_ever(tmp_path, monkeypatch):
+  seen = []
+  write = RoundWriter._write
+  monkeypatch.setattr(RoundWriter, '_write', lambda self, line: seen.append(len(line)) or write(self, line))
+  monkeypatch.setattr(round_writer, '_SLOW_SECONDS', 1e9)
+  monkeypatch.setattr(round_writer, '_MOST_ROUNDS', 5)
+  assert run(tmp_path, rounds=12, rounds_per_evaluation=100) == (None, list(range(13)), 12)
+  assert seen == [1, 5, 5, 2]
 
 
 def rows(results):

@@ -55,7 +55,7 @@ def build_adaptation(
     scalars = dict.fromkeys(names, tf.TensorSpec([], tf.float32))
     specs = (*weights_specs, scalars, model.examples_spec, CONTEXT_SPEC)
 
-    @tf.function(input_signature=tf.nest.flatten(specs))
+    @tf.function(input_signature=tf.nest.flatten(specs), autograph=False)
     def run(*tensors):
       weights, non_trainable, hparams, examples, context = tf.nest.pack_sequence_as(specs, tensors)
       if own_step_size:

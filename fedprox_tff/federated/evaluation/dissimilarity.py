@@ -47,30 +47,32 @@ def build_dissimilarity(model: LocalModel, examples: Any, offsets: np.ndarray) -
   def client_gradient(weights, start, end):
     """Returns the gradient of a client's mean loss, float64, of no more than a chunk of its examples at a time."""
     num_labels = model.num_labels(tf.nest.map_structure(lambda rows: rows[start:end], examples), end - start)
-    total = tuple(tf.zeros(w.shape, tf.float64) for w in weights)
-    for first in tf.range(start, end, model.chunk):
+
+    def add(first, total):
       last = tf.minimum(first + model.chunk, end)
-      batch = tf.nest.map_structure(lambda rows, first=first, last=last: rows[first:last], examples)
+      batch = tf.nest.map_structure(lambda rows: rows[first:last], examples)
       share = tf.cast(model.num_labels(batch, last - first) / num_labels, tf.float64)
       gradient = batch_gradient(weights, frozen, batch, last - first)
-      total = tuple(a + share * tf.cast(g, tf.float64) for a, g in zip(total, gradient, strict=True))
-    return total
+      return last, tuple(a + share * tf.cast(g, tf.float64) for a, g in zip(total, gradient, strict=True))
 
-  @tf.function
+    zeros = tuple(tf.zeros(w.shape, tf.float64) for w in weights)
+    return tf.while_loop(lambda first, _: first < end, add, (start, zeros), parallel_iterations=1)[1]
+
+  @tf.function(autograph=model.autograph)
   def sums(weights):
     """Returns sum g_k, sum n_k g_k, sum ||g_k||^2 and sum n_k ||g_k||^2, in float64 since they are subtracted."""
-    zeros = tuple(tf.zeros(w.shape, tf.float64) for w in weights)
-    total, weighted = zeros, zeros
-    square, weighted_square = tf.constant(0.0, tf.float64), tf.constant(0.0, tf.float64)
-    for k in tf.range(num_clients):
+
+    def add(k, total, weighted, square, weighted_square):
       gradient = client_gradient(weights, starts[k], ends[k])
       n = tf.cast(ends[k] - starts[k], tf.float64)
       squared_norm = tf.add_n([tf.reduce_sum(g * g) for g in gradient])
       total = tuple(a + g for a, g in zip(total, gradient, strict=True))
       weighted = tuple(a + n * g for a, g in zip(weighted, gradient, strict=True))
-      square += squared_norm
-      weighted_square += n * squared_norm
-    return total, weighted, square, weighted_square
+      return k + 1, total, weighted, square + squared_norm, weighted_square + n * squared_norm
+
+    zeros, zero = tuple(tf.zeros(w.shape, tf.float64) for w in weights), tf.constant(0.0, tf.float64)
+    start = (tf.constant(0), zeros, zeros, zero, zero)
+    return tf.while_loop(lambda k, *_: k < num_clients, add, start, parallel_iterations=1)[1:]
 
   def dissimilarity(weights: Weights) -> Dissimilarity:
     weights = tuple(map(tf.convert_to_tensor, weights))

@@ -100,15 +100,18 @@ def _build_pass(
   """
   num_examples, chunk = x.shape[0], model.chunk
 
-  @tf.function
+  @tf.function(autograph=model.autograph)
   def score(weights):
-    loss = tf.zeros(shape, tf.float64)
-    correct = tf.TensorArray(tf.int32, size=-(-num_examples // chunk), infer_shape=False, element_shape=[None, *shape])
-    for start in tf.range(0, num_examples, chunk):
-      rows = slice(start, start + chunk)
+    num_chunks = -(-num_examples // chunk)
+    correct = tf.TensorArray(tf.int32, num_chunks, infer_shape=False, element_shape=[None, *shape])
+
+    def add(i, loss, correct):
+      rows = slice(i * chunk, (i + 1) * chunk)
       chunk_loss, chunk_correct = _score(logits, (*weights, *model.frozen), x[rows], y[rows])
-      loss += chunk_loss
-      correct = correct.write(start // chunk, chunk_correct)
+      return i + 1, loss + chunk_loss, correct.write(i, chunk_correct)
+
+    start = (tf.constant(0), tf.zeros(shape, tf.float64), correct)
+    _, loss, correct = tf.while_loop(lambda i, *_: i < num_chunks, add, start, parallel_iterations=1)
     return loss, correct.concat()
 
   return score

@@ -58,7 +58,7 @@ def build_personal_evaluation(
   sizes, chunk = np.diff(offsets), model.chunk
   labels = sum_by_client(count_labels(examples.y), offsets)
 
-  @tf.function
+  @tf.function(autograph=model.autograph)
   def score_own(weights, states, slices):
     """Returns the sum of the losses and the number of right labels of each slice, float64 [slices, 2].
 
@@ -66,24 +66,29 @@ def build_personal_evaluation(
     """
     num_slices = tf.shape(slices)[0]
     scores = tf.TensorArray(tf.float64, size=num_slices, element_shape=[2])
-    for s in tf.range(num_slices):
-      i, start, end = tf.unstack(slices[s])
-      own = personal(weights, tf.nest.map_structure(lambda stack, i=i: stack[i], states))
-      loss, correct = score_examples(model, own, x[start:end], y[start:end])
-      scores = scores.write(s, tf.stack([loss, tf.cast(tf.reduce_sum(correct), tf.float64)]))
-    return scores.stack()
 
-  @tf.function
+    def score(s, scores):
+      i, start, end = tf.unstack(slices[s])
+      own = personal(weights, tf.nest.map_structure(lambda stack: stack[i], states))
+      loss, correct = score_examples(model, own, x[start:end], y[start:end])
+      return s + 1, scores.write(s, tf.stack([loss, tf.cast(tf.reduce_sum(correct), tf.float64)]))
+
+    start = (tf.constant(0), scores)
+    return tf.while_loop(lambda s, _: s < num_slices, score, start, parallel_iterations=1)[1].stack()
+
+  @tf.function(autograph=model.autograph)
   def score_server(weights, rows):
     """Returns the sum of the losses of some rows, and how many labels of each are right, int32 [rows]."""
-    loss = tf.constant(0.0, tf.float64)
     num_chunks = (tf.size(rows) + chunk - 1) // chunk
     correct = tf.TensorArray(tf.int32, size=num_chunks, infer_shape=False, element_shape=[None])
-    for i in tf.range(num_chunks):
+
+    def add(i, loss, correct):
       chunk_rows = rows[i * chunk : (i + 1) * chunk]
       chunk_loss, chunk_correct = score_examples(model, weights, tf.gather(x, chunk_rows), tf.gather(y, chunk_rows))
-      loss += chunk_loss
-      correct = correct.write(i, chunk_correct)
+      return i + 1, loss + chunk_loss, correct.write(i, chunk_correct)
+
+    start = (tf.constant(0), tf.constant(0.0, tf.float64), correct)
+    _, loss, correct = tf.while_loop(lambda i, *_: i < num_chunks, add, start, parallel_iterations=1)
     return loss, correct.concat()
 
   def own_scores(weights: Weights, states: Mapping[int, State], clients: Sequence[int]) -> np.ndarray:

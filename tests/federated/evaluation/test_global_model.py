@@ -66,3 +66,38 @@ def test_offsets_change_nothing_else():
   result = Evaluator(MODEL, examples(50))(MODEL.initial_weights)
   assert math.isnan(result.accuracy_p10)
   assert Evaluator(MODEL, examples(50), np.array([0, 20, 50]))(MODEL.initial_weights)[:2] == result[:2]
+
+
+def models(count):
+  """Returns weights of models that all differ."""
+  rng = np.random.default_rng(2)
+  return [tuple(rng.normal(size=w.shape).astype('f') for w in MODEL.initial_weights) for _ in range(count)]
+
+
+def test_several_models_at_once_are_evaluated_as_each_alone():
+  """Eleven are two passes, the second of which is filled up."""
+  evaluate = Evaluator(MODEL._replace(chunk=7), examples(50), np.array([0, 20, 50]))
+  assert evaluate.at_once == 8
+  together = evaluate.of_several(models(11))
+  for several, alone in zip(together, map(evaluate, models(11)), strict=True):
+    assert several.loss == pytest.approx(alone.loss, rel=1e-6)
+    assert several[1:] == alone[1:]
+  assert len({each.loss for each in together}) == 11
+
+
+def test_the_bits_of_an_evaluation_do_not_depend_on_its_company():
+  evaluate = Evaluator(MODEL._replace(chunk=7), examples(50), np.array([0, 20, 50]))
+  together = evaluate.of_several(models(11))
+  assert [evaluate.of_several([each])[0] for each in models(11)] == together
+  assert evaluate.of_several(models(11)[::-1])[::-1] == together
+  assert evaluate.of_several([]) == []
+
+
+def test_several_models_are_evaluated_one_by_one_where_that_is_as_fast():
+  evaluate = Evaluator(MODEL._replace(joint_logits=None), examples(50))
+  assert evaluate.at_once == 1
+  assert [each[:2] for each in evaluate.of_several(models(3))] == [evaluate(each)[:2] for each in models(3)]
+
+
+def test_several_models_on_no_examples():
+  assert all(math.isnan(value) for each in Evaluator(MODEL, examples(0)).of_several(models(2)) for value in each)
