@@ -22,7 +22,7 @@ from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.machine.patience import patiently
 from fedprox_tff.sweeps import session_folder, status
 from fedprox_tff.sweeps.claims import Claim, Claims
-from fedprox_tff.training import run_folder
+from fedprox_tff.training import data, run_folder
 from fedprox_tff.training.progress import Progress
 
 
@@ -75,13 +75,23 @@ def work(path: pathlib.Path, stop: Stop, prepare: Callable[[], None] = lambda: N
 def _take(
   configs: Sequence[Config], claims: Claims, recent: Config | None, done: set[Config]
 ) -> tuple[Config, Claim] | None:
-  """Claims a free cell: one of the group of the last if there is one, else of a group that nobody works on."""
+  """Claims a free cell: one of the group of the last if there is one, else of its data, else of another group.
+
+  Data come before what others work on: a process compiles each group once, but holds one federation at a time. Of two
+  such groups the one that nobody works on comes first.
+  """
   records = claims.records()
   held = {name for name, record in records.items() if claims.is_held(record)}
   busy = {status.group(config) for config in configs if config.name in held}
-  mine = recent and status.group(recent)
   free = [c for c in configs if not (c in done or c.name in held or claims.has_failed(records.get(c.name)))]
-  for config in sorted(free, key=lambda c: (status.group(c) != mine, status.group(c) in busy)):  # stable
+
+  def distance(config: Config) -> tuple[bool, ...]:
+    group = status.group(config)
+    own = recent is not None and group == status.group(recent)
+    same_data = recent is not None and data.key(config) == data.key(recent)
+    return not own, not same_data, group in busy
+
+  for config in sorted(free, key=distance):  # stable
     if status.is_locked(config):  # by an owner that was suspended, or by a run without a claim
       continue
     if status.seems_done(config):

@@ -112,6 +112,27 @@ def test_a_cell_whose_log_cannot_be_written_fails_in_one_line(config, claims, st
   assert claims.records()[config.name].reason == f'{run_folder.folder(config)}: File exists'
 
 
+def test_a_process_stays_with_its_group_then_with_its_data_and_then_goes_where_nobody_works(config, claims):
+  def cell(data_seed, algorithm, seed):
+    values = {'dataset': 'digits', 'data_seed': data_seed, 'algorithm': algorithm, 'seed': seed}
+    return Config.from_flags(values | {'results_dir': config.results_dir})
+
+  cells = status.arrange(
+    cell(data_seed, algorithm, seed) for seed in (0, 1) for data_seed in (0, 1) for algorithm in ('fedavg', 'scaffold')
+  )
+  claims.acquire(cell(0, 'fedavg', 0).name)  # another process's
+  first, _ = worker._take(cells, claims, None, set())
+  taken = [first]
+  while found := worker._take(cells, claims, taken[-1], set()):
+    taken.append(found[0])
+  assert taken == [
+    *(cell(0, 'scaffold', seed) for seed in (0, 1)),  # nobody works on it
+    cell(0, 'fedavg', 1),  # somebody does, but the data are here
+    *(cell(1, 'fedavg', seed) for seed in (0, 1)),
+    *(cell(1, 'scaffold', seed) for seed in (0, 1)),
+  ]
+
+
 def test_processes_take_each_cell_once(config, claims, tmp_path):
   cells = [Config.from_flags({'dataset': 'digits', 'results_dir': config.results_dir, 'seed': n}) for n in range(20)]
 
