@@ -23,6 +23,13 @@ with scratch.own() as folder:
   sys.stdin.read()
 """
 
+MODEL = """
+import tensorflow as tf
+
+def network(input_shape, num_classes):
+  return tf.keras.Sequential([tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)])
+"""
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -89,13 +96,15 @@ def test_a_number_that_another_process_has_now_is_of_a_dead_one(place):
     assert not earlier.exists()
 
 
-@pytest.mark.parametrize('flags', [['--runtime=worker'], ['--algorithm=scaffold']])
-def test_a_run_that_is_killed_leaves_nothing_after_the_next_one(tmp_path, flags):
+@pytest.mark.parametrize('flag', ['--runtime=worker', '--model={}/own.py:network'])
+def test_a_run_that_is_killed_leaves_nothing_after_the_next_one(tmp_path, flag):
+  """TFF's worker has a log there, and AutoGraph what it made of a user's model."""
   place, results = tmp_path / 'temporary', tmp_path / 'results'
   place.mkdir()
   command = [sys.executable, '-m', 'fedprox_tff.run', '--dataset=digits', '--epochs=1', f'--results_dir={results}']
   environment = {**os.environ, 'TMPDIR': str(place)}
-  command += ['--name=run', *flags]
+  (tmp_path / 'own.py').write_text(MODEL)
+  command += ['--name=run', flag.format(tmp_path)]
   with open(tmp_path / 'log', 'w') as log:
     settings = {'cwd': ROOT, 'env': environment, 'stdin': subprocess.DEVNULL, 'stderr': log}
     process = subprocess.Popen([*command, '--rounds=5000'], stdout=subprocess.PIPE, text=True, **settings)
