@@ -93,6 +93,8 @@ def profile(opened: Run, round_ms: float) -> None:
   server = milliseconds(lambda r: process.next(state, []))
   start = milliseconds(lambda r: process.next(state, one_step[r]))
   whole = milliseconds(lambda r: process.next(state, all_steps[r]))
+  evaluators = (parts.evaluate_train, parts.evaluate_test)
+  at_once = parts.evaluate_train.at_once
   steps = sum(p.num_steps for cohort in cohorts.values() for p in cohort) / len(COHORTS)
   table = [
     ('cohort', milliseconds(lambda r: draw_cohort(config, parts, r))),
@@ -100,9 +102,10 @@ def profile(opened: Run, round_ms: float) -> None:
     ('broadcast, server step, metrics', server),
     (f'start of {config.clients_per_round} clients, aggregation of their results', start - server),
     (f'{steps:,.0f} local steps', whole - start),
+    ('beside the next round: evaluation, by itself', milliseconds(lambda r: [each(weights) for each in evaluators])),
     (
-      'beside the next round: evaluation',
-      milliseconds(lambda r: (parts.evaluate_train(weights), parts.evaluate_test(weights))),
+      f'beside the next round: evaluation, {at_once} rounds at once',
+      milliseconds(lambda r: [each.of_several([weights] * at_once) for each in evaluators]) / at_once,
     ),
     ('beside the next round: row (CSV, TensorBoard)', rows_ms(folder, row)),
     (
