@@ -26,9 +26,9 @@ from fedprox_tff.training.progress import Progress
 from fedprox_tff.training.run_folder import RunFolder
 from fedprox_tff.training.tensorboard import TensorBoard
 
-_MOST_LINES = 4  # under way or waiting, of one round each: the evaluation of one takes as long as three rounds
-_MOST_LINES_OF_MANY = 2
-_MOST_ROUNDS = 64  # of a line, for what is not evaluated takes memory as well
+_MOST_LINES = 4  # that the thread has, where they are of one round each
+_MOST_LINES_OF_MANY = 2  # where they are of as many rounds as are evaluated at once
+_MOST_ROUNDS = 64  # of a line: rounds that are not evaluated keep their states in memory as well
 _SLOW_SECONDS = 0.25  # of a round that is shown at once, and does not wait for others
 
 

@@ -99,6 +99,13 @@ def test_rows_do_not_depend_on_how_fast_rounds_follow_each_other(tmp_path, monke
   assert max(lines) == (1 if not slow_seconds else 8)
 
 
+def test_rounds_are_evaluated_one_by_one_where_the_next_waits_for_each_loss():
+  with runtimes.use('in_process'):
+    for values, at_once in (({'mu': 'adaptive'}, 1), ({'mu': 1.0}, 8), ({'model': 'mlp_bn'}, 1)):
+      config = Config.from_flags({'dataset': 'digits', **values})
+      assert Measurement(config, Builder().build(config, DATA)).at_once == at_once
+
+
 def test_rounds_that_are_not_evaluated_do_not_wait_for_ever(tmp_path, monkeypatch):
   seen = []
   write = RoundWriter._write

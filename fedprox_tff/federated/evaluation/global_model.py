@@ -45,14 +45,16 @@ class Evaluator:
       offsets: int [num_clients + 1]: client k's rows are offsets[k] to offsets[k + 1]. None: the percentile is NaN.
     """
     self.at_once = 1 if model.joint_logits is None else _AT_ONCE
-    self._offsets, self._labels = offsets, count_labels(examples.y)
+    labels = count_labels(examples.y)
+    self._num_labels, self._offsets = int(labels.sum()), offsets
+    self._labels = None if offsets is None else sum_by_client(labels, offsets)
     x, y = map(tf.convert_to_tensor, examples)
     self._one = _build_pass(model, model.logits, x, y, shape=[])
     self._several = model.joint_logits and _build_pass(model, model.joint_logits, x, y, shape=[_AT_ONCE])
 
   def __call__(self, weights: Weights) -> Evaluation:
     """Evaluates one model; the mean of no examples is NaN, and so is the percentile of no clients."""
-    if not self._labels.sum():
+    if not self._num_labels:
       return Evaluation(math.nan, math.nan)
     weights = tuple(map(tf.convert_to_tensor, weights))
     loss, correct = as_traced(self._one, weights)(weights)
@@ -64,7 +66,7 @@ class Evaluator:
     A pass is always one of `at_once` models, the last of which may be there for nothing. So the bits of an evaluation
     do not depend on which models share its pass.
     """
-    if self._several is None or not self._labels.sum():
+    if self._several is None or not self._num_labels:
       return list(map(self, models))
     evaluations = []
     for first in range(0, len(models), self.at_once):
@@ -77,10 +79,10 @@ class Evaluator:
 
   def _evaluation(self, loss: np.ndarray, correct: np.ndarray) -> Evaluation:
     """Returns an evaluation from the sum of the losses, and how many labels of each example are right."""
-    p10, num_labels = math.nan, int(self._labels.sum())
+    p10 = math.nan
     if self._offsets is not None:
-      p10 = accuracy_p10(sum_by_client(correct, self._offsets), sum_by_client(self._labels, self._offsets))
-    return Evaluation(float(loss) / num_labels, int(correct.sum()) / num_labels, p10)
+      p10 = accuracy_p10(sum_by_client(correct, self._offsets), self._labels)
+    return Evaluation(float(loss) / self._num_labels, int(correct.sum()) / self._num_labels, p10)
 
 
 def _build_pass(
