@@ -15,7 +15,7 @@ from fedprox_tff.config.help import help_text
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import RunFailedError, UserError, line_of
 from fedprox_tff.datasets.statistics import describe as describe_federation
-from fedprox_tff.machine import scratch, signals
+from fedprox_tff.machine import frameworks, scratch, signals
 from fedprox_tff.machine.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from fedprox_tff.training import columns, data, outcome
 from fedprox_tff.training.fitting import fitted_model
@@ -47,8 +47,6 @@ def main(argv: Sequence[str]) -> int:
   except MemoryError:
     say('error: there is not enough memory for this run.', stream=sys.stderr)
     return FAILED
-  finally:
-    _let_go_of_tffs_default_context()
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -63,18 +61,12 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
   return given
 
 
-def _let_go_of_tffs_default_context() -> None:
-  """Replaces it: when the interpreter takes it down at the end, it may look for a module that is gone, and complain."""
-  if 'tensorflow_federated' in sys.modules:
-    from fedprox_tff.federated.runtimes.in_process import InProcessContext
-
-    sys.modules['tensorflow_federated'].framework.set_default_context(InProcessContext())
-
-
 def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's notes on CUDA are not the user's errors
+  Config.from_flags(given)  # refuses what is wrong with flags alone, before anything begins
+  frameworks.begin()  # TensorFlow and TFF take seconds to import: they come while the data are read
   config, dataset = data.load_or_fall_back(given, say)
-  fitted_model(config, dataset)  # refuses what does not fit, before a folder is made and TensorFlow is imported
+  fitted_model(config, dataset)  # refuses what does not fit, before a folder is made and TensorFlow is needed
   try:
     results_folder(config).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -84,7 +76,7 @@ def _run(given: Mapping[str, Any], interrupts: signals.Interrupts) -> int:
   say(f'{dataset.name}: {dataset.source}')
   say(describe_federation(dataset))
 
-  # TensorFlow and TFF take seconds to import: only after all that can be wrong before.
+  frameworks.load()
   from fedprox_tff.training.session import Session
 
   with Session() as session, session.open(config, dataset) as run:
@@ -123,4 +115,4 @@ def _python() -> str:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv))
+  frameworks.leave(main(sys.argv))

@@ -18,6 +18,7 @@ MODULES = sorted(path.stem for path in (ROOT / 'benchmarks').glob('*.py') if not
 GOES = {
   'network_steps': ['--networks=cnn', '--quick', '--turns=1'],
   'local_step': ['--quick'],
+  'start_up': ['--part', '--dataset=digits'],
   'round_profile': ['--dataset=digits', '--clients_per_round=3', '--epochs=1'],
   'round_time': ['--rounds=1'],
   'scale': ['--part=round', '--size=100'],
@@ -31,6 +32,7 @@ if importlib.util.find_spec('ray') is None:
 MEASURED = {
   'network_steps': (r'^\| cnn \| \d+ .* \| ([\d,]+) \| [\d,]+ \|$', 1),
   'local_step': (r'^\| (?:ours|numpy|Keras)[^|]* \| ([\d.]+) \|', 5),
+  'start_up': (r'"[^"]+": ([\d.]+)', 8),
   'round_profile': (r'^\| [^|]+ \| (-?[\d.]+) \|', 10),
   'round_time': (r'^\| [^|]+ \| ([\d.]+) \|', 4),
   'scale': (r'"(?:seconds|peak)": ([\d.]+)', 2),

@@ -11,6 +11,7 @@ import numpy as np
 
 from fedprox_tff.datasets import base, images
 from fedprox_tff.datasets.partitions import Partition
+from fedprox_tff.machine import frameworks
 
 
 def digits(*, data_seed: int = 0, num_clients: Annotated[int, (1, None)] = 100) -> base.DataSet:
@@ -22,6 +23,7 @@ def digits(*, data_seed: int = 0, num_clients: Annotated[int, (1, None)] = 100) 
   """
 
   def load(partition: Partition) -> base.FederatedDataset:
+    frameworks.wait()  # scikit-learn and Keras both import SciPy
     from sklearn import datasets  # imported here: it takes a second
 
     files = datasets.load_digits()

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from fedprox_tff.config.record import Config
 from fedprox_tff.core.errors import LockedError, RunFailedError, UserError, line_of
-from fedprox_tff.machine import scratch
+from fedprox_tff.machine import frameworks, scratch
 from fedprox_tff.machine.console import DONE, FAILED, INTERRUPTED
 from fedprox_tff.machine.patience import patiently
 from fedprox_tff.sweeps import session_folder, status
@@ -55,7 +55,7 @@ def work(path: pathlib.Path, stop: Stop, prepare: Callable[[], None] = lambda: N
     return INTERRUPTED
   sys.orig_argv[:] = begun.command  # what config.json shall say
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  # TensorFlow takes seconds: it is imported before the first claim, so that others can have that cell.
+  frameworks.load()  # which takes seconds: before the first claim, so that others can have that cell
   from fedprox_tff.training.session import Session
 
   prepare()

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from fedprox_tff.machine import frameworks
 from fedprox_tff.machine.console import INTERRUPTED
 from fedprox_tff.sweeps import session_folder
 from fedprox_tff.sweeps.worker import Stop, work
@@ -42,4 +43,4 @@ def stop_by_signals() -> Stop:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv))
+  frameworks.leave(main(sys.argv))
