@@ -5,10 +5,9 @@ This is all that a machine needs of a computation to run it: no code of the comp
 """
 
 import contextlib
-import functools
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -41,27 +40,23 @@ class Graph:
     """Loads the graph."""
     graph_def = tf.compat.v1.GraphDef.FromString(source.graph_def)
     _make_names_unique(graph_def)
-    imported = tf.compat.v1.wrap_function(functools.partial(tf.import_graph_def, graph_def, name=''), [])
-    element = imported.graph.as_graph_element
-    parameters = [element(name) for name in source.parameters]
-    fetches = [element(name) for name in source.results]
-    self.single_elements = [_single_element(parameter) for parameter in parameters]
-    feeds = [
-      tensor
-      for parameter, elements in zip(parameters, self.single_elements, strict=True)
-      for tensor in elements or [parameter]
-    ]
-    compute = imported.prune(feeds, fetches)
-    initialize = imported.prune([], [element(source.initialize_op)]) if source.initialize_op else lambda: None
+    single_elements = [_single_element(name, graph_def) for name in source.parameters]
+    feeds = {}
+    for name, elements in zip(source.parameters, single_elements, strict=True):
+      feeds |= elements or _placeholder(name, graph_def)
+    self.single_elements = [list(elements) for elements in single_elements]
+    self.specs = list(feeds.values())
+    compute = _function(graph_def, feeds, source.results)
+    self._run = compute
+    if source.initialize_op:
+      initialize = _function(graph_def, {}, [], also=source.initialize_op)
 
-    self.specs = [tf.TensorSpec(feed.shape, feed.dtype) for feed in feeds]
+      @tf.function(input_signature=self.specs, autograph=False)
+      def run(*feeds):
+        initialize()
+        return call(compute, feeds)
 
-    @tf.function(input_signature=self.specs, autograph=False)
-    def run(*feeds):
-      initialize()
-      return compute(*feeds) if fetches else []
-
-    self._run = run.get_concrete_function()
+      self._run = run.get_concrete_function()
     # A computation with variables sets them in each call, so its calls must not overlap.
     self.has_variables = bool(source.initialize_op)
     self._guard = threading.Lock() if self.has_variables else contextlib.nullcontext()
@@ -84,14 +79,83 @@ def call(function: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
   )
 
 
-def _single_element(parameter: tf.Tensor) -> list[tf.Tensor]:
+def _function(
+  graph_def: tf.compat.v1.GraphDef, feeds: Mapping[str, tf.TensorSpec], fetches: Sequence[str], *, also: str = ''
+) -> tf.types.experimental.ConcreteFunction:
+  """Returns what computes some tensors of a graph from others, with nothing in it that is not needed for that.
+
+  Args:
+    graph_def: The graph.
+    feeds: The names of the tensors that the function takes, and what they are.
+    fetches: The names of those that it returns.
+    also: An operation that is done as well.
+  """
+  nodes = {node.name: node for node in graph_def.node}
+  places = {name: place for place, name in enumerate(feeds)}
+  used, needed, given = set(), set(), {_node(name) for name in feeds}
+  wanted = [name for name in fetches if _tensor(name) not in places] + ([also] if also else [])
+  waiting = list(wanted)
+  while waiting:
+    name = waiting.pop()
+    if _tensor(name) in places:
+      used.add(_tensor(name))
+    elif _node(name) not in needed:
+      needed.add(_node(name))
+      _forget_to_wait(nodes[_node(name)], given)
+      waiting += nodes[_node(name)].input
+  part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+  part.node.extend(node for node in graph_def.node if node.name in needed)
+  for node in part.node:
+    node.attr.pop('_class', None)  # beside which other node it is to be placed, which may not be there
+
+  def function(*tensors):
+    replaced = {name: tensors[places[name]] for name in used}
+    found = tf.graph_util.import_graph_def(part, input_map=replaced, return_elements=wanted, name='')
+    found = dict(zip(wanted, found, strict=True))
+    return [tensors[places[_tensor(name)]] if _tensor(name) in places else found[name] for name in fetches]
+
+  wrapped = tf.compat.v1.wrap_function(function, list(feeds.values()))
+  return wrapped.prune([], [wrapped.graph.as_graph_element(also)]) if also else wrapped
+
+
+def _forget_to_wait(node: tf.compat.v1.NodeDef, given: Collection[str]) -> None:
+  """Removes a node's control edges from nodes of which the results are given: those are not done."""
+  kept = [name for name in node.input if not (name.startswith('^') and _node(name) in given)]
+  del node.input[:]
+  node.input.extend(kept)
+
+
+def _single_element(parameter: str, graph_def: tf.compat.v1.GraphDef) -> dict[str, tf.TensorSpec]:
   """Returns what a graph takes out of a sequence if it is its single element and nothing else; otherwise nothing."""
-  consumers = parameter.consumers()
-  while len(consumers) == 1 and consumers[0].type == 'Identity':
-    consumers = consumers[0].outputs[0].consumers()
-  if len(consumers) == 1 and consumers[0].type == 'DatasetToSingleElement':
-    return list(consumers[0].outputs)
-  return []
+  source = parameter
+  while True:
+    consumers = [node for node in graph_def.node if source in map(_tensor, node.input)]
+    if len(consumers) != 1 or consumers[0].op not in ('Identity', 'DatasetToSingleElement'):
+      return {}
+    if consumers[0].op == 'DatasetToSingleElement':
+      break
+    source = f'{consumers[0].name}:0'
+  shapes, types = (consumers[0].attr[key].list for key in ('output_shapes', 'output_types'))
+  return {
+    f'{consumers[0].name}:{place}': tf.TensorSpec(shape, dtype)
+    for place, (shape, dtype) in enumerate(zip(shapes.shape, types.type, strict=True))
+  }
+
+
+def _placeholder(name: str, graph_def: tf.compat.v1.GraphDef) -> dict[str, tf.TensorSpec]:
+  """Returns a parameter, which is fed as it is."""
+  (node,) = (node for node in graph_def.node if node.name == _node(name))
+  return {name: tf.TensorSpec(node.attr['shape'].shape, node.attr['dtype'].type)}
+
+
+def _node(name: str) -> str:
+  """Returns the node that a tensor or a control edge is of, by the name that graphs have for it."""
+  return name.removeprefix('^').partition(':')[0]
+
+
+def _tensor(name: str) -> str:
+  """Returns the whole name of a tensor: graphs leave out the number of an operation's first result."""
+  return name if ':' in name or name.startswith('^') else f'{name}:0'
 
 
 def _make_names_unique(graph_def: tf.compat.v1.GraphDef) -> None:
