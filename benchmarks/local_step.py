@@ -7,7 +7,7 @@ Two tables. MNIST logistic regression (batch 10, mu = 1, learning rate 0.03), 20
 examples: this suite's client work in process, plain C (local_step.c, compiled on the spot for this machine, one
 thread), a numpy loop (one thread) and TFF's stock client work in process, which has no proximal term. And the
 convolutional network, two epochs of a client with 400 examples: this suite's client work, Keras' `fit` and
-`train_on_batch`, and PyTorch, if the interpreter at PATH has it (`pip install torch==2.13.0` in an environment of its
+`train_on_batch`, and PyTorch, if the interpreter at PATH has it (`pip install torch`, in an environment of its
 own). The examples are MNIST's where it can be found.
 
 All have the same examples, initial weights and batches in the same order (TFF's stock work shuffles by itself), gather
@@ -35,6 +35,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import threadpoolctl
 
+from benchmarks import _for_torch
 from benchmarks._timing import Contender, Measured, best_of, print_table, timed
 from benchmarks.round_time import load_split
 from fedprox_tff.algorithms import fedavg, fedprox
@@ -52,6 +53,7 @@ from fedprox_tff.models import Model, cnn, logistic
 CLASSES, BATCH, MU = 10, 10, 1.0
 KEY = (0, 1, 0)  # seed, round and client: what names the order of the batches
 HERE = pathlib.Path(__file__).parent
+PYTORCH = 'PyTorch, threads: '
 
 
 class Work(NamedTuple):
@@ -200,16 +202,14 @@ def keras(work: Work, fit: bool) -> Contender:
   return contender
 
 
-def torch(work: Work, python: str, folder: str, threads: int) -> Contender:
+def torch(work: Work, python: str, threads: int) -> Contender:
   """Returns the same network in PyTorch, in a process of its own that has its own clock."""
-  given, result = pathlib.Path(folder) / 'given.npz', pathlib.Path(folder) / 'result.npz'
-  weights = {f'weight_{i}': array for i, array in enumerate(work.model.initial_weights)}
-  np.savez(given, **work.examples._asdict(), rows=work.rows, rate=work.learning_rate, **weights)
+  first = _for_torch.LAYOUTS['cnn'](work.model.initial_weights)
 
   def contender() -> Measured:
-    subprocess.run([python, str(HERE / '_torch.py'), str(given), str(result), str(threads)], check=True)
-    with np.load(result) as arrays:
-      return Measured(float(arrays['seconds']), tuple(arrays[name] for name in weights))
+    rate = {'learning_rate': work.learning_rate}
+    taken = _for_torch.take_steps(python, 'cnn', first, work.examples, work.rows, threads=threads, **rate)
+    return Measured(taken.seconds, taken.weights)
 
   return contender
 
@@ -225,7 +225,7 @@ def logistic_contenders(work: Work, library: ctypes.CDLL | None) -> dict[str, Co
   }
 
 
-def cnn_contenders(work: Work, torch_python: str | None, folder: str) -> dict[str, Contender]:
+def cnn_contenders(work: Work, torch_python: str | None) -> dict[str, Contender]:
   """Returns who takes the steps of the convolutional network; ours comes first."""
   contenders = {
     'ours, in process': ours(work, fedavg()),
@@ -235,7 +235,7 @@ def cnn_contenders(work: Work, torch_python: str | None, folder: str) -> dict[st
   }
   if torch_python:
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
-      contenders[f'PyTorch, threads: {threads}'] = torch(work, torch_python, folder, threads)
+      contenders[f'{PYTORCH}{threads}'] = torch(work, torch_python, threads)
   return contenders
 
 
@@ -285,8 +285,13 @@ def main() -> None:
     # A small learning rate: at 0.03 the last bits decide, within 40 steps, which of two pixels max pooling takes.
     images = Examples(*(array[:num_images] for array in examples))
     work = Work(images, 2, cnn().build(Task(shape, CLASSES), seed=0), 0.001)
-    results = best(cnn_contenders(work, given.torch_python, folder))
-    check(results, [name for name in results if 'mu = 1' not in name], tuple, 1e-3)
+    results = best(cnn_contenders(work, given.torch_python))
+    to_torch = _for_torch.LAYOUTS['cnn']
+    arranged = {
+      name: measured if name.startswith(PYTORCH) else measured._replace(result=to_torch(measured.result))
+      for name, measured in results.items()
+    }
+    check(arranged, [name for name in results if 'mu = 1' not in name], list, 1e-3)
     print(f'\nConvolutional network, {work.steps} local steps\n')
     print_steps(results, work.steps, 'ms', 1e3, {} if given.torch_python else {'PyTorch': 'no --torch_python'})
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU time of a local step and of an evaluation, for the networks of all tasks.
 
-    python -m benchmarks.network_steps [--networks=cnn,lstm] [--all] [--xla] [--turns=3]
+    python -m benchmarks.network_steps [--networks=cnn,lstm] [--torch_python=PATH] [--all] [--xla] [--turns=3]
 
 Each network has examples of its task's shape, made of noise, and its task's batch size. It takes local steps with
 TensorFlow's kernels and with XLA, as client work of a process, and as Keras' own layers with `fit` where these make the
-same network. From the same weights, on the same batches, all must end at the same weights. They take turns, and of each
-the fastest counts: what a go of many steps takes longer than one of a single step, so that a round's start is left out.
+same network. With an interpreter that has PyTorch (`pip install torch`, in an environment of its own), some networks
+take theirs there too. From the same weights, on the same batches, all must end at the same weights. They take turns,
+and of each the fastest counts: what a go of many steps takes longer than one of a single step, so that a round's start
+is left out.
 
 The clock is that of the process's CPU, and TensorFlow has one thread for an operation, so that other work on the
 machine is not counted. It still slows this one, by a share of the caches: ratios within a row are worth more than
@@ -33,7 +35,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from benchmarks._timing import print_table
+from benchmarks import _for_torch
+from benchmarks._timing import Measured, print_table
 from fedprox_tff.algorithms import fedavg
 from fedprox_tff.core import streams
 from fedprox_tff.core.task import Inputs, Task
@@ -50,6 +53,7 @@ KEY = (0, 1, 0)  # seed, round and client: what names the order of the batches
 LEARNING_RATE = 0.01
 EVALUATED = 2  # chunks of an evaluation
 NODES = 30  # of a graph, the mean of the largest set of molecules
+CHECKED = 3  # steps: after many, the last bits decide which of two pixels max pooling takes
 DEVIATION = 0.02  # of the updates of two that take the same steps, as a share of the update
 
 
@@ -152,11 +156,11 @@ def networks() -> dict[str, Network]:
 class Contender(NamedTuple):
   """A way to take local steps."""
 
-  take: Callable[[int], list[np.ndarray]]  # takes so many steps from the first weights, and returns the last ones
+  take: Callable[[int], Measured]  # takes so many steps from the first weights; its result are the last ones
   steps: int  # of a go
 
 
-def ours(network: Network, examples: Examples, *, xla: bool) -> Callable[[int], list[np.ndarray]]:
+def ours(network: Network, examples: Examples, *, xla: bool) -> Callable[[int], Measured]:
   """Returns a round of this suite's process with one client, whose examples lie where a run has them."""
   model = network.build()._replace(jit_compile=xla)
   process = build_process(fedavg(), model, client_optimizer=tff.learning.optimizers.build_sgdm(LEARNING_RATE))
@@ -164,37 +168,64 @@ def ours(network: Network, examples: Examples, *, xla: bool) -> Callable[[int], 
   arrays = collections.OrderedDict((name, tf.constant(array)) for name, array in examples._asdict().items())
   rows = range(len(examples.y))
 
-  def take(steps: int) -> list[np.ndarray]:
+  def take(steps: int) -> Measured:
     payload = client_payload(arrays, num_epochs=1, batch_size=network.batch_size, key=KEY, num_steps=steps, rows=rows)
-    after, _ = process.next(state, [payload])
-    return [np.asarray(w) for w in process.get_model_weights(after).trainable]
+    seconds, (after, _) = cpu_timed(process.next, state, [payload])
+    return Measured(seconds, [np.asarray(w) for w in process.get_model_weights(after).trainable])
 
   return take
 
 
-def keras(network: Network, examples: Examples) -> Callable[[int], list[np.ndarray]]:
+def order_of(count: int) -> np.ndarray:
+  """Returns the rows of examples in the order of the batches, as client_payload draws it."""
+  return streams.generator('shuffle', *KEY).permuted(np.arange(count, dtype=np.int32))
+
+
+def keras(network: Network, examples: Examples) -> Callable[[int], Measured]:
   """Returns Keras' `fit` of its own layers."""
   layers = tf.keras.Sequential([tf.keras.layers.InputLayer(examples.x.shape[1:]), *network.layers()])
   loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
   layers.compile(tf.keras.optimizers.SGD(LEARNING_RATE), loss)
   first = network.to_keras(network.build().initial_weights)
-  order = streams.generator('shuffle', *KEY).permuted(np.arange(len(examples.y)))  # as client_payload draws it
+  order = order_of(len(examples.y))
   x, y = (array[order] for array in examples)
 
-  def take(steps: int) -> list[np.ndarray]:
-    layers.set_weights(first)
-    count = steps * network.batch_size
+  def fit(count: int) -> None:
     layers.fit(x[:count], y[:count], batch_size=network.batch_size, shuffle=False, verbose=0)
-    return layers.get_weights()
+
+  def take(steps: int) -> Measured:
+    layers.set_weights(first)
+    return Measured(cpu_timed(fit, steps * network.batch_size).seconds, layers.get_weights())
 
   return take
 
 
-def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> float:
-  """Returns the CPU time that all threads of this process spend in a call."""
+def pytorch(name: str, network: Network, examples: Examples, python: str) -> Callable[[int], Measured]:
+  """Returns the network in PyTorch, in a process of its own."""
+  first = _for_torch.LAYOUTS[network.model](network.build().initial_weights)
+  order = order_of(len(examples.y)).reshape(-1, network.batch_size)
+
+  def take(steps: int) -> Measured:
+    taken = _for_torch.take_steps(
+      python,
+      name,
+      first,
+      examples,
+      order[:steps],
+      learning_rate=LEARNING_RATE,
+      threads=1,
+      vectors=network.task.inputs.vectors,
+    )
+    return Measured(taken.cpu_seconds, taken.weights)
+
+  return take
+
+
+def cpu_timed(function: Callable[..., Any], *arguments: Any) -> Measured:
+  """Calls a function; the seconds are the CPU time that all threads of this process spend."""
   start = time.process_time()
-  function(*arguments)
-  return time.process_time() - start
+  result = function(*arguments)
+  return Measured(time.process_time() - start, result)
 
 
 def measure_steps(contenders: Mapping[str, Contender], turns: int) -> dict[str, float]:
@@ -203,9 +234,9 @@ def measure_steps(contenders: Mapping[str, Contender], turns: int) -> dict[str, 
   for turn in range(1 + turns):
     for name, (take, steps) in contenders.items():
       for count in (1, 1 + steps):
-        seconds = cpu_seconds(take, count)
+        measured = take(count)
         if turn:
-          goes[name, count].append(seconds)
+          goes[name, count].append(measured.seconds)
   return {name: (min(goes[name, 1 + steps]) - min(goes[name, 1])) / steps for name, (_, steps) in contenders.items()}
 
 
@@ -215,24 +246,31 @@ def measure_evaluation(network: Network, turns: int) -> float:
   count = EVALUATED * model.chunk
   evaluate = functools.partial(Evaluator(model, network.examples(count)), model.initial_weights)
   evaluate()
-  return count / min(cpu_seconds(evaluate) for _ in range(turns))
+  return count / min(cpu_timed(evaluate).seconds for _ in range(turns))
 
 
 def check(network: Network, contenders: Mapping[str, Contender]) -> None:
   """Makes sure that all take the same steps: their updates are those of the first to float tolerance."""
-  steps = 1 + min(contender.steps for contender in contenders.values())
-  first, expected = network.to_keras(network.build().initial_weights), None
-  for name, (take, _) in contenders.items():
-    last = take(steps)
-    last = last if name == 'Keras' else network.to_keras(last)
-    update = np.concatenate([np.ravel(a - b) for a, b in zip(last, first, strict=True)])
-    expected = update if expected is None else expected
+  steps = min(CHECKED, *(1 + contender.steps for contender in contenders.values()))
+  first = network.build().initial_weights
+  last = {name: take(steps).result for name, (take, _) in contenders.items()}
+  own = last['TensorFlow']
+  layouts = {'Keras': network.to_keras, 'PyTorch': _for_torch.LAYOUTS.get(network.model)}
+  for name, result in last.items():
+    arrange = layouts.get(name, list)
+    expected, update = _update(arrange(own), arrange(first)), _update(result, arrange(first))
     apart = np.linalg.norm(update - expected) / np.linalg.norm(expected)
     if not apart < DEVIATION:
       sys.exit(f'{network.model}, {name}: the update differs from the first by {apart:.1%} of its norm')
 
 
-def rows(chosen: Mapping[str, Network], *, turns: int, xla: bool, quick: bool) -> Iterator[tuple[str, ...]]:
+def _update(last: Weights, first: Weights) -> np.ndarray:
+  return np.concatenate([np.ravel(a - b) for a, b in zip(last, first, strict=True)])
+
+
+def rows(
+  chosen: Mapping[str, Network], *, turns: int, xla: bool, quick: bool, torch_python: str | None
+) -> Iterator[tuple[str, ...]]:
   """Yields a row for each network."""
   for name, network in chosen.items():
     steps = 2 if quick else network.steps
@@ -243,6 +281,8 @@ def rows(chosen: Mapping[str, Network], *, turns: int, xla: bool, quick: bool) -
         contenders['XLA'] = Contender(ours(network, examples, xla=True), steps if network.xla else 1)
       if network.layers:
         contenders['Keras'] = Contender(keras(network, examples), steps)
+      if torch_python and network.model in _for_torch.LAYOUTS:
+        contenders['PyTorch'] = Contender(pytorch(name, network, examples, torch_python), steps)
       seconds = measure_steps(contenders, turns)
       check(network, contenders)
     model = network.build()
@@ -254,7 +294,7 @@ def rows(chosen: Mapping[str, Network], *, turns: int, xla: bool, quick: bool) -
     yield (
       *(name, str(network.batch_size), own),
       *(f'{seconds[contender] * 1e3:.1f}' if contender in seconds else '' for contender in ('TensorFlow', 'XLA')),
-      *(times('XLA', 'TensorFlow'), times('Keras', own)),
+      *(times('XLA', 'TensorFlow'), times('Keras', own), times('PyTorch', own)),
       *(f'{measure_evaluation(network, turns):,.0f}', f'{model.chunk:,}'),
     )
 
@@ -265,6 +305,7 @@ def main() -> None:
   known = networks()
   usual = [name for name, network in known.items() if not network.dear]
   parser.add_argument('--networks', help=f'some of {",".join(known)}')
+  parser.add_argument('--torch_python', metavar='PATH', help='an interpreter that has PyTorch')
   parser.add_argument('--all', action='store_true', help='ResNet-18 too')
   parser.add_argument('--xla', action='store_true', help='convolutional networks with XLA too, which takes minutes')
   parser.add_argument('--turns', type=int, default=3, help='the best of so many counts')
@@ -279,8 +320,10 @@ def main() -> None:
   tf.config.threading.set_intra_op_parallelism_threads(1)
   print('CPU time with one thread for an operation\n')
   columns = ('', 'batch', 'a run has', 'TensorFlow, ms a step', 'XLA, ms a step', 'XLA / TensorFlow')
-  columns = (*columns, 'Keras / what a run has', 'evaluation, examples a s', 'at a time')
-  print_table(columns, rows({n: known[n] for n in names}, turns=given.turns, xla=given.xla, quick=given.quick))
+  columns = (*columns, 'Keras / what a run has', 'PyTorch / what a run has', 'evaluation, examples a s', 'at a time')
+  chosen = {name: known[name] for name in names}
+  options = {'turns': given.turns, 'xla': given.xla, 'quick': given.quick, 'torch_python': given.torch_python}
+  print_table(columns, rows(chosen, **options))
 
 
 if __name__ == '__main__':
