@@ -1,18 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
-import sys
 
 import pytest
 
 from fedprox_tff.core import threads
+from fedprox_tff.machine import frameworks
 from tests import ray_nodes
+
+# What takes a minute or more by itself, longest first: no process is to begin with it when the others have ended.
+LONGEST = (
+  'test_sweep.py',
+  'federated/test_methods.py',
+  'ray',
+  'test_run.py',
+  'test_tasks.py',
+  'test_benchmarks.py',
+  'sweeps/test_damaged_cells.py',
+  'federated/test_client_state_methods.py',
+  'training/test_round_writer.py',
+  'federated/runtimes/test_runtime.py',
+  'training/test_damage.py',
+  'training/test_sharing.py',
+)
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before anything imports TensorFlow
 
 
 def pytest_sessionstart():
   """Lets TensorFlow's operations take as many threads as in a run, before any of them is computed."""
+  frameworks.load()
   threads.pin()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items):
+  """Gives the tests of a file, and all that need a cluster, to one process, and begins with those that take longest."""
+
+  def group(item):
+    return 'ray' if 'two_nodes' in item.fixturenames else item.nodeid.partition('::')[0].removeprefix('tests/')
+
+  for item in items:
+    item.add_marker(pytest.mark.xdist_group(group(item)))
+  items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope='session')
@@ -25,8 +54,4 @@ def two_nodes():
 
 
 def pytest_unconfigure():
-  """Lets go of TFF's default context now: it complains when the interpreter takes it down at the end."""
-  if 'tensorflow_federated' in sys.modules:
-    from fedprox_tff.federated.runtimes.in_process import InProcessContext
-
-    sys.modules['tensorflow_federated'].framework.set_default_context(InProcessContext())
+  frameworks.let_go()

@@ -157,12 +157,44 @@ def made(name, arguments):
 
 
 def build(name, arguments=None, **kwargs):
-  return _build(name, tuple((arguments or {}).items()), **kwargs)
+  """Returns the process of a method on a quadratic; those that differ in hyperparameters alone share what is compiled.
+
+  As runs do, they have these in their state.
+  """
+  algorithm = made(name, arguments or {})
+  hparams = {'client_work': dict(algorithm.client.hparams), 'finalizer': dict(algorithm.server.hparams)}
+  if not algorithm.needs.own_step_size:
+    hparams['client_work']['learning_rate'], kwargs['learning_rate'] = kwargs['learning_rate'], 1.0
+  values = {'server_learning_rate', *hparams['client_work'], *hparams['finalizer']}
+  structure = tuple((key, value) for key, value in (arguments or {}).items() if key not in values)
+  return Started(_build(name, structure, **kwargs), hparams)
 
 
 @functools.cache
-def _build(name, arguments, **kwargs):
-  return problems.process(made(name, dict(arguments)), **kwargs)
+def _build(name, structure, **kwargs):
+  return problems.process(made(name, dict(structure)), **kwargs)
+
+
+class Started:
+  """A process that starts with its own hyperparameters."""
+
+  def __init__(self, process, hparams):
+    self._process, self._hparams = process, hparams
+
+  def __getattr__(self, name):
+    return getattr(self._process, name)
+
+  @property
+  def unguarded(self):
+    return Started(problems.on_any_clients(self._process), self._hparams)
+
+  def initialize(self):
+    state = self._process.initialize()
+    hparams = self._process.get_hparams(state)
+    for part, values in self._hparams.items():
+      assert values.keys() <= hparams[part].keys()
+      hparams[part].update(values)
+    return self._process.set_hparams(state, hparams)
 
 
 def play_q(name, arguments=None, *, rounds=3, start=0.0, learning_rate=0.25, **kwargs):

@@ -21,7 +21,7 @@ L = tf.keras.layers
     (resnet18(), 11_220_132),
     (resnet18(normalisation='batch'), 11_220_132 + 2 * (5 * 64 + 5 * 128 + 5 * 256 + 5 * 512)),
   ],
-  ids=str,
+  ids=('8', '20', '20-batch', '18', '18-batch'),
 )
 def test_number_of_parameters(architecture, number):
   """With 100 classes; with batch normalisation also its running statistics, two for each channel."""
