@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The import of TensorFlow and TFF, which is most of what a run waits for before its first round.
 
-It takes 3.4 s of CPU time as it is, and the interpreter takes another second to end with both in it. Three things are
+It takes 3.1 to 3.5 s of CPU time as it is, and the interpreter then needs another second to end. Three things are
 done about that:
 
 - Python's garbage collector does not look through the millions of objects that the import makes, and that stay: not
