@@ -51,7 +51,3 @@ def two_nodes():
   with ray_nodes.cluster(1, 1) as (address, _):
     yield address
   assert ray_nodes.soon(lambda: not ray_nodes.rays_processes())
-
-
-def pytest_unconfigure():
-  frameworks.let_go()

@@ -4,13 +4,14 @@
 It takes 3.1 to 3.5 s of CPU time as it is, and the interpreter then needs another second to end. Three things are
 done about that:
 
-- Python's garbage collector does not look through the millions of objects that the import makes, and that stay: not
-  while they are made, not later, and not at the end.
+- Python's garbage collector does not look through the half a million objects that the import makes, and that stay:
+  not while they are made, not later, and not at the end.
 - TFF imports `tensorflow_privacy` and `dp_accounting`, and with them TensorFlow Probability, for the annotations of a
   few functions. They come when differential privacy is first used.
 - It can go on in a thread while the main one reads data, which numpy and zlib do without Python's lock.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -58,15 +59,14 @@ def leave(code: int) -> NoReturn:
       with contextlib.suppress(OSError):
         stream.flush()
     os._exit(code)
-  let_go()
   gc.freeze()
   sys.exit(code)
 
 
-def let_go() -> None:
+def _let_go() -> None:
   """Takes down what ends badly with the interpreter: TFF's default context looks for a module that is gone by then."""
   tff = sys.modules.get('tensorflow_federated')
-  if tff is None:
+  if tff is None:  # it could not be imported
     return
 
   class Nothing(tff.framework.SyncContext):
@@ -82,6 +82,8 @@ def _begun() -> None:
 
 
 def _import() -> None:
+  atexit.unregister(_let_go)
+  atexit.register(_let_go)  # once, also where the caller has imported TFF
   if 'tensorflow_federated' in sys.modules:
     return
   was_enabled = gc.isenabled()

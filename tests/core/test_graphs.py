@@ -47,6 +47,7 @@ def test_what_no_result_needs_is_left_out():
   assert numbers(graph([tf.constant(-1.0)])) == [-1.0]
   with pytest.raises(tf.errors.InvalidArgumentError, match='never'):
     graph([tf.constant(1.0)])
+  assert not [op.name for op in graph._run.graph.get_operations() if 'of_no_use' in op.name]
 
 
 def test_a_single_element_is_fed_as_its_tensors_and_any_other_sequence_as_it_is():

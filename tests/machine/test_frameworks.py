@@ -66,6 +66,19 @@ def test_the_collector_goes_on_and_leaves_out_what_stays():
   assert out == 'False\n'
 
 
+@pytest.mark.parametrize('before', ['', 'import tensorflow_federated; '])
+def test_a_program_of_ones_own_ends_without_tffs_complaints(before):
+  done = subprocess.run(
+    [sys.executable, '-c', f'{before}from fedprox_tff.machine import frameworks; frameworks.load()'],
+    cwd=ROOT,
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert 'ignored' not in done.stderr
+
+
 def test_a_process_ends_in_the_middle_of_the_import_with_its_words_and_its_code():
   out = said("print('words'); frameworks.begin(); frameworks.leave(3); print('no more')", expected=3)
   assert out == 'words\n'
