@@ -4,7 +4,7 @@
 import pathlib
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -91,14 +91,19 @@ def _residual(weights: Weights) -> list[np.ndarray]:
   return [*(array for triple in arranged for array in triple), *_dense(kernel, bias)]
 
 
-def _lstms(layers: list[np.ndarray]) -> list[np.ndarray]:
-  """Arranges LSTMs: PyTorch has another order of gates, and adds no 1 to the forget gate's bias."""
-  arranged = []
+def lstm_weights(layers: Weights) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Yields the kernel of the inputs, that of h, and the bias of each LSTM, as Keras and PyTorch have them.
+
+  Their gates stand in another order, and they add no 1 to the forget gate's bias.
+  """
   for kernel, bias in zip(layers[::2], layers[1::2], strict=True):
-    (i, j, f, o), (b_i, b_j, b_f, b_o) = (np.split(array, 4, axis=-1) for array in (kernel, bias))
+    (i, j, f, o), (b_i, b_j, b_f, b_o) = (np.split(np.asarray(array), 4, axis=-1) for array in (kernel, bias))
     both, units = np.concatenate([i, f, j, o], axis=1), len(bias) // 4
-    arranged += [both[:-units].T, both[-units:].T, np.concatenate([b_i, b_f + 1, b_j, b_o])]
-  return arranged
+    yield both[:-units], both[-units:], np.concatenate([b_i, b_f + 1, b_j, b_o])
+
+
+def _lstms(layers: list[np.ndarray]) -> list[np.ndarray]:
+  return [array.T for weights in lstm_weights(layers) for array in weights]
 
 
 def _letters(weights: Weights) -> list[np.ndarray]:

@@ -42,6 +42,8 @@ def main() -> None:
   )
   _, metrics = process.next(process.initialize(), clients)
   print('round 1', metrics['client_work'], flush=True)
+  # TFF fails to end the worker of its default context when the interpreter ends. It does end that of one it replaces.
+  tff.backends.native.set_sync_local_cpp_execution_context()
 
 
 if __name__ == '__main__':

@@ -28,6 +28,7 @@ from benchmarks._timing import print_table
 
 PLAIN_IMPORT = 'import tensorflow, tensorflow_federated'
 OUR_IMPORT = 'from fedprox_tff.machine import frameworks; frameworks.load()'
+FORMS = "[of compiling: TFF's MapReduceForm]"
 TICK = 0.005  # seconds between two looks at what a process has said
 
 
@@ -131,20 +132,19 @@ def take_apart(flags: Sequence[str]) -> dict[str, float]:
   from fedprox_tff.training.session import Session
 
   laps("this suite's other modules: import")
-  compiled = 'compiling: rehearsed rounds, and beside them the evaluation of round 0'
   laps.of('building the process', builder, 'build_process')
   laps.of('initial state', builder, '_initial_state')
-  laps.of(compiled, loop, '_compile')
+  laps.of('compiling: rehearsed rounds, and beside them the evaluation of round 0', loop, '_compile')
   with pathlib.Path(os.devnull).open('w') as nowhere, Session() as session, session.open(config, dataset) as run:
-    _count_forms(laps, compiled)
+    _count_forms(laps)
     with Progress(config.rounds, nowhere) as progress:
       run.train(progress)
   laps('the rest: folders, files, cohort and batches')
   return laps.seconds
 
 
-def _count_forms(laps: Laps, compiled: str) -> None:
-  """Has TFF's own part of compiling counted, as a part of it."""
+def _count_forms(laps: Laps) -> None:
+  """Has TFF's own part of compiling counted beside it."""
   import tensorflow_federated as tff
 
   original: Callable[..., Any] = tff.backends.mapreduce.get_map_reduce_form_for_computation
@@ -152,8 +152,7 @@ def _count_forms(laps: Laps, compiled: str) -> None:
   def counted(*args: Any) -> Any:
     start = time.perf_counter()
     form = original(*args)
-    name = f"[of {compiled.partition(':')[0]}: TFF's MapReduceForm]"
-    laps.seconds[name] = laps.seconds.get(name, 0.0) + time.perf_counter() - start
+    laps.seconds[FORMS] = laps.seconds.get(FORMS, 0.0) + time.perf_counter() - start
     return form
 
   tff.backends.mapreduce.get_map_reduce_form_for_computation = counted

@@ -10,11 +10,12 @@ from tests import ray_nodes
 # What takes a minute or more by itself, longest first: no process is to begin with it when the others have ended.
 LONGEST = (
   'test_sweep.py',
-  'federated/test_methods.py',
-  'ray',
   'test_run.py',
+  'ray',
   'test_tasks.py',
+  'federated/test_methods.py',
   'test_benchmarks.py',
+  'training/test_run_on_ray.py',
   'sweeps/test_damaged_cells.py',
   'federated/test_client_state_methods.py',
   'training/test_round_writer.py',

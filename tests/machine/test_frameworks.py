@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 LATE = ('tensorflow_privacy', 'tensorflow_probability', 'dp_accounting')
 
 
-def said(code, expected=0):
-  """Returns what a program says of which the last line is an expression, and checks how it ends."""
+def ended(code, expected=0):
+  """Runs a program, and checks how it ends."""
   done = subprocess.run(
     [sys.executable, '-c', f'import gc, sys\nfrom fedprox_tff.machine import frameworks\n{code}'],
     cwd=ROOT,
@@ -24,7 +24,11 @@ def said(code, expected=0):
   )
   assert done.returncode == expected, done.stderr
   assert 'Traceback' not in done.stderr
-  return done.stdout
+  return done
+
+
+def said(code, expected=0):
+  return ended(code, expected).stdout
 
 
 @pytest.mark.parametrize('begun', ['', 'frameworks.begin()'])
@@ -68,19 +72,13 @@ def test_the_collector_goes_on_and_leaves_out_what_stays():
 
 @pytest.mark.parametrize('before', ['', 'import tensorflow_federated; '])
 def test_a_program_of_ones_own_ends_without_tffs_complaints(before):
-  done = subprocess.run(
-    [sys.executable, '-c', f'{before}from fedprox_tff.machine import frameworks; frameworks.load()'],
-    cwd=ROOT,
-    stdin=subprocess.DEVNULL,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  assert 'ignored' not in done.stderr
+  assert 'ignored' not in ended(f'{before}frameworks.load()').stderr
 
 
 def test_a_process_ends_in_the_middle_of_the_import_with_its_words_and_its_code():
-  out = said("print('words'); frameworks.begin(); frameworks.leave(3); print('no more')", expected=3)
+  out = said(
+    "import atexit; atexit.register(print, 'waited'); print('words'); frameworks.begin(); frameworks.leave(3)", 3
+  )
   assert out == 'words\n'
   assert said('frameworks.leave(4)', expected=4) == ''
 
